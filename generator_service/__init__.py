@@ -1,0 +1,1 @@
+"""The generator: spec -> variates -> matrices -> LAPACK targets -> Arrow batches -> HTTP."""

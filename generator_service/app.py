@@ -1,0 +1,200 @@
+"""The HTTP service: routes, errors, health."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+
+from generator_service import numerics, samples_json
+from generator_service.limits import Limits, check_limits
+from generator_service.queries import (
+    MAX_JSON_SAMPLES,
+    SamplesQuery,
+    StreamQuery,
+    openapi_parameters,
+    read_query,
+    spec_of,
+)
+from generator_service.stream import UndrawableError, batches, generate
+from generator_service.targets import RESIDUAL_BOUND
+from shared.encodings import ENCODINGS
+from shared.errors import RefusedError
+from shared.operations import OPERATIONS
+from shared.spec import SPECTRA, StreamSpec
+from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema, write_stream
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(limits: Limits | None = None) -> FastAPI:
+    """The service as an ASGI application, under `limits` (by default those of the environment)."""
+    limits = limits or Limits()
+    app = FastAPI(
+        title="matstream",
+        version=version("matstream"),
+        docs_url=None,  # FastAPI's pages load from a CDN
+        redoc_url=None,
+        lifespan=_warm_up,
+        exception_handlers={
+            RefusedError: _on_refused,
+            UndrawableError: _on_undrawable,
+            HTTPException: _on_http_error,
+            Exception: _on_failure,
+        },
+    )
+    computing = CapacityLimiter(os.cpu_count() or 1)
+
+    @app.api_route("/v1/stream", methods=["GET", "HEAD"], openapi_extra=openapi_parameters(StreamQuery))
+    async def stream(request: Request) -> Response:
+        """Samples [start, start+count) in order, as an Arrow IPC stream."""
+        query = read_query(StreamQuery, request)
+        spec = spec_of(query)
+        batch_rows = check_limits(limits, spec, query.count, query.batch_rows)
+        stream_schema = schema(spec, query, numerics.fingerprint())
+        headers = {"ETag": _etag(stream_schema.metadata, batch_rows), "Cache-Control": "no-cache"}
+        if _unchanged(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        if request.method == "HEAD":
+            return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
+        messages = write_stream(batches(spec, query, batch_rows), stream_schema)
+        chunks = (b"".join(buffers) for buffers in messages)
+        # made before the headers go out, so that a spec that cannot be drawn is still a 422
+        first = await to_thread.run_sync(next, chunks, limiter=computing)
+        return StreamingResponse(_one_ahead(first, chunks, computing), headers=headers, media_type=MEDIA_TYPE)
+
+    @app.get("/v1/samples", openapi_extra=openapi_parameters(SamplesQuery))
+    async def samples(request: Request) -> Response:
+        """A few samples as JSON for people."""
+        query = read_query(SamplesQuery, request)
+        spec = spec_of(query)
+        check_limits(limits, spec, query.count, None)
+        batch = await to_thread.run_sync(
+            generate, spec, query.seed, query.split, query.start, query.count, limiter=computing
+        )
+        text = samples_json.write(spec, query, batch, query.encoding)
+        return Response(text, media_type="application/json")
+
+    @app.get("/v1/catalog")
+    async def catalog() -> Response:
+        """What can be asked for: operations, spectra, encodings, limits."""
+        return Response(samples_json.legible(_catalog(limits)), media_type="application/json")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Alive."""
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        """Able to serve: answered only once a first sample was made."""
+        return {"status": "ready"}
+
+    @app.get("/version")
+    async def versions() -> dict[str, Any]:
+        """Versions, and the numerics behind the fingerprint of every stream."""
+        return {
+            "matstream": version("matstream"),
+            "wire_version": WIRE_VERSION,
+            "fingerprint": numerics.fingerprint(),
+            "numerics": numerics.numerics(),
+        }
+
+    return app
+
+
+@asynccontextmanager
+async def _warm_up(app: FastAPI) -> AsyncIterator[None]:
+    """Make a sample before the first request is accepted: a service that cannot, does not start."""
+    generate(StreamSpec.model_validate({"operation": "eigenvalues", "dim": 3}), 0, "train", 0, 1)
+    yield
+
+
+async def _one_ahead(
+    first: bytes, chunks: Iterator[bytes], computing: CapacityLimiter
+) -> AsyncIterator[bytes]:
+    """The chunks in order, each made while the one before it is sent; never more than one waits."""
+
+    async def make() -> bytes | None:
+        return await to_thread.run_sync(next, chunks, None, limiter=computing)
+
+    chunk: bytes | None = first
+    while chunk is not None:
+        following = asyncio.create_task(make())
+        try:
+            yield chunk
+        except BaseException:
+            following.cancel()
+            raise
+        chunk = await following
+
+
+def _etag(metadata: dict[bytes, bytes], batch_rows: int) -> str:
+    """A hash of what the bytes of a stream depend on: its provenance and its batches."""
+    return '"' + hashlib.sha256(repr((sorted(metadata.items()), batch_rows)).encode()).hexdigest()[:32] + '"'
+
+
+def _unchanged(request: Request, etag: str) -> bool:
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return etag in known or "*" in known
+
+
+def _catalog(limits: Limits) -> dict[str, Any]:
+    return {
+        "operations": {
+            name: {
+                "letter": operation.letter,
+                "input": operation.input_form,
+                "target": operation.target_form,
+                "square": operation.square,
+                "spectra": list(SPECTRA) if operation.symmetric else [],
+                "residual_bound": RESIDUAL_BOUND[name],
+            }
+            for name, operation in OPERATIONS.items()
+        },
+        "parameters": {
+            name: field.description for name, field in StreamQuery.model_fields.items() if field.description
+        },
+        "encodings": list(ENCODINGS),
+        "limits": {**limits.model_dump(), "max_json_samples": MAX_JSON_SAMPLES},
+    }
+
+
+def _problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
+    """An RFC 9457 problem document."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = errors
+    text = json.dumps(body, ensure_ascii=False, indent=2) + "\n"
+    return Response(text, status, media_type="application/problem+json")
+
+
+async def _on_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    errors = [{"field": problem.field, "message": str(problem)} for problem in error.problems]
+    return _problem(422, "Refused", str(error), errors)
+
+
+async def _on_undrawable(request: Request, error: Exception) -> Response:
+    return _problem(422, "Cannot be drawn", str(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"nothing is served at {request.url.path}; try /v1/catalog, /v1/samples or /v1/stream"
+    return _problem(error.status_code, error.detail, detail)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    return _problem(500, "Internal error", "the service failed; its log says more")

@@ -1,0 +1,44 @@
+"""The numerics of this process: one BLAS thread, and the fingerprint under which bits are promised.
+
+Import it before anything is computed. Bitwise equality of samples is promised between processes
+whose fingerprints are equal; across fingerprints they agree to rounding, except where a redraw or a sign
+is decided.
+"""
+
+import hashlib
+import json
+import platform
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from numpy._core._multiarray_umath import __cpu_features__  # what np.show_runtime() reads
+from threadpoolctl import ThreadpoolController
+
+# Small matrices gain nothing from more threads, and large ones change bits with their number.
+_blas = ThreadpoolController().select(user_api="blas")
+_blas.limit(limits=1)
+
+
+@cache
+def numerics() -> dict[str, Any]:
+    """What the bits of a sample depend on beside its address."""
+    packages = {name: version(name) for name in ("matstream", "numpy", "scipy", "pyarrow")}
+    blas = sorted(
+        f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')} {lib['num_threads']} thread"
+        for lib in _blas.info()
+        if "numpy" in lib["filepath"] or len(_blas.info()) == 1
+    )
+    return {
+        **packages,
+        "blas": blas,
+        "cpu_features": sorted(name for name, active in __cpu_features__.items() if active),
+        "libc": " ".join(platform.libc_ver()),
+        "machine": platform.machine(),
+    }
+
+
+@cache
+def fingerprint() -> str:
+    """16 hex digits over `numerics()`."""
+    return hashlib.sha256(json.dumps(numerics(), sort_keys=True).encode()).hexdigest()[:16]

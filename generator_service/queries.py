@@ -1,0 +1,79 @@
+"""The query parameters of each route: a spec, a range of its samples, and how they are to be sent."""
+
+from collections import Counter
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, WithJsonSchema
+from starlette.requests import Request
+
+from shared.encodings import ENCODINGS, by_name
+from shared.errors import Problem, RefusedError, explain
+from shared.spec import SampleRange, StreamSpec, whole
+
+MAX_JSON_SAMPLES = 100
+MAX_BATCH_ROWS = 65536
+
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+def _known_encoding(name: str) -> str:
+    return by_name(name).name
+
+
+_encoding_schema = WithJsonSchema({"type": "string", "enum": list(ENCODINGS)})
+
+
+class StreamQuery(SampleRange, StreamSpec):
+    """GET /v1/stream."""
+
+    batch_rows: Annotated[int, *whole(1, MAX_BATCH_ROWS)] | None = Field(
+        None, description="Samples a record batch; by default about a MiB of them."
+    )
+
+
+class SamplesQuery(SampleRange, StreamSpec):
+    """GET /v1/samples."""
+
+    count: Annotated[int, *whole(1, MAX_JSON_SAMPLES)] = Field(1, description="How many samples.")
+    encoding: Annotated[str, AfterValidator(_known_encoding), _encoding_schema] | None = Field(
+        None, description="Also write each matrix in the words of this encoding."
+    )
+
+
+def read_query(model: type[Query], request: Request) -> Query:
+    """Read the query parameters of a request.
+
+    Raises RefusedError naming each that is unknown, repeated or not valid.
+    """
+    given = request.query_params
+    repeated = [name for name, count in Counter(name for name, _ in given.multi_items()).items() if count > 1]
+    if repeated:
+        allowed = "must be given once (several values: separated by commas)"
+        raise RefusedError([Problem(name, ", ".join(given.getlist(name)), allowed) for name in repeated])
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        raise RefusedError(explain(error.errors(), model.model_fields)) from None
+
+
+def openapi_parameters(model: type[BaseModel]) -> dict[str, Any]:
+    """The query parameters of a model as OpenAPI writes them."""
+    document = model.model_json_schema()
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": name in document["required"],
+                "description": schema.pop("description", ""),
+                "schema": schema,
+            }
+            for name, schema in document["properties"].items()
+        ]
+    }
+
+
+def spec_of(query: StreamQuery | SamplesQuery) -> StreamSpec:
+    """The spec among a query's parameters."""
+    return StreamSpec.model_validate({name: getattr(query, name) for name in StreamSpec.model_fields})

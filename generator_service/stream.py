@@ -1,0 +1,153 @@
+"""The whole pipeline on one page: an address in, Arrow record batches out. No HTTP in it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from generator_service import numerics
+from generator_service.ensembles import draw, row_layout
+from generator_service.targets import RESIDUAL_BOUND, TARGETS
+from generator_service.variates import uniforms
+from shared.spec import SampleRange, StreamSpec, stream_key
+from shared.wire import Matrices, Samples, schema, to_batch
+
+MAX_ATTEMPTS = 100
+BATCH_BYTES = 1 << 20  # of input and target in a batch: it stays in cache, and shrinks as matrices grow
+MAX_BATCH_ROWS = 8192
+
+Floats = NDArray[np.float64]
+
+
+class UndrawableError(ValueError):
+    """A spec whose samples are refused again and again, as by a `max_abs` that is too small."""
+
+
+class Drawn(NamedTuple):
+    """Accepted samples of one operation and shape; `rows` are their places in the batch."""
+
+    rows: NDArray[np.intp]
+    operation: str
+    inputs: Floats
+    targets: Floats
+    residuals: Floats
+    attempt: int
+
+
+def generate(spec: StreamSpec, seed: int, split: str, start: int, count: int) -> pa.RecordBatch:
+    """Samples [start, start+count) of a stream as one record batch.
+
+    Raises ValueError for an address out of range, UndrawableError for a spec that cannot be drawn.
+    """
+    samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
+    return next(batches(spec, samples, count))
+
+
+def batches(spec: StreamSpec, samples: SampleRange, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The samples of a range in order, at most `batch_rows` a batch, in memory that is flat in count."""
+    stream_schema = schema(spec, samples, numerics.fingerprint())
+    end = samples.start + samples.count
+    for start in range(samples.start, end, batch_rows):
+        rows = min(batch_rows, end - start)
+        columns = _samples(spec, samples.seed, samples.split, start, rows)
+        yield to_batch(columns, stream_schema, spec.operation)
+
+
+def default_batch_rows(spec: StreamSpec) -> int:
+    """Rows that make a batch of about BATCH_BYTES."""
+    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (8 * row_layout(spec).words)))
+
+
+def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) -> Samples:
+    words = row_layout(spec).words
+    waiting = np.arange(count)  # places in the batch still without an accepted sample
+    drawn: list[Drawn] = []
+    for attempt in range(MAX_ATTEMPTS):
+        # one span of the attempt's table, from the first waiting sample to the last
+        first, last = int(waiting[0]), int(waiting[-1])
+        key = stream_key(spec, seed, split, attempt)
+        table = uniforms(key, start + first, last - first + 1, words)
+        if len(waiting) < len(table):
+            table = table[waiting - first]
+        accepted, refused = _attempt(spec, table, waiting, attempt)
+        drawn += accepted
+        if not len(refused):
+            return _assemble(spec, start, count, drawn)
+        waiting = refused
+    raise UndrawableError(
+        f"sample {start + int(waiting[0])} of split {split!r} cannot be drawn: refused {MAX_ATTEMPTS} times "
+        f"({_reasons(spec)})"
+    )
+
+
+def _attempt(
+    spec: StreamSpec, table: Floats, waiting: NDArray[np.intp], attempt: int
+) -> tuple[list[Drawn], NDArray[np.intp]]:
+    """Draw a sample for each waiting place; return the accepted ones and the places refused."""
+    accepted, refused = [], []
+    for draws in draw(spec, table):
+        targets, residuals = TARGETS[draws.operation](draws.exact)
+        good = residuals <= RESIDUAL_BOUND[draws.operation]
+        if spec.max_abs is not None:
+            good &= _largest(draws.inputs) <= spec.max_abs
+            good &= _largest(targets) <= spec.max_abs
+        rows, inputs = waiting[draws.rows], draws.inputs
+        if not good.all():
+            refused.append(rows[~good])
+            rows, inputs, targets, residuals = rows[good], inputs[good], targets[good], residuals[good]
+        accepted.append(Drawn(rows, draws.operation, inputs, targets, residuals, attempt))
+    return accepted, np.sort(np.concatenate(refused)) if refused else waiting[:0]
+
+
+def _assemble(spec: StreamSpec, start: int, count: int, drawn: list[Drawn]) -> Samples:
+    """Put accepted samples in the order of their indices."""
+    operation = np.empty(count, dtype=np.int8) if len(spec.operation) > 1 else None
+    residual, attempt = np.empty(count), np.empty(count, dtype=np.uint8)
+    for group in drawn:
+        residual[group.rows] = group.residuals
+        attempt[group.rows] = group.attempt
+        if operation is not None:
+            operation[group.rows] = spec.operation.index(group.operation)
+    return Samples(
+        np.arange(start, start + count),
+        _in_order(count, [(group.rows, group.inputs) for group in drawn], spec.input_shape() is not None),
+        _in_order(count, [(group.rows, group.targets) for group in drawn], spec.target_shape() is not None),
+        residual,
+        attempt,
+        operation,
+    )
+
+
+def _in_order(
+    count: int, groups: list[tuple[NDArray[np.intp], Floats]], fixed_shape: bool
+) -> Floats | Matrices:
+    if fixed_shape:
+        if len(groups) == 1:
+            return groups[0][1]  # all of them, already in order: no copy
+        ordered = np.empty((count, *groups[0][1].shape[1:]))
+        for rows, matrices in groups:
+            ordered[rows] = matrices
+        return ordered
+    shapes = np.empty((count, 2), dtype=np.int32)
+    for rows, matrices in groups:
+        shapes[rows] = matrices.shape[1:]
+    ends = shapes.prod(axis=1).cumsum()
+    if ends[-1] >= 2**31:
+        raise ValueError(f"{ends[-1]} entries are too many for one batch: ask for fewer samples")
+    entries = np.empty(ends[-1])
+    for rows, matrices in groups:
+        size = matrices.shape[1] * matrices.shape[2]
+        entries[(ends[rows] - size)[:, None] + np.arange(size)] = matrices.reshape(-1, size)
+    return Matrices(entries, shapes)
+
+
+def _largest(matrices: Floats) -> Floats:
+    largest: Floats = np.abs(matrices).reshape(len(matrices), -1).max(axis=1)
+    return largest
+
+
+def _reasons(spec: StreamSpec) -> str:
+    reasons = "residual over its bound"
+    return reasons if spec.max_abs is None else f"max_abs={spec.max_abs:g} too small, or {reasons}"

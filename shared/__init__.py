@@ -1,0 +1,1 @@
+"""What the generator and the trainer must agree on: specs, operations, encodings, scores, the wire format."""

@@ -1,0 +1,253 @@
+"""StreamSpec: the validated description of a stream, its canonical form and its keys."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from shared.operations import OPERATIONS, Shape
+
+SPECTRA = ("semicircle",)
+MAX_DIM = 4096
+MAX_INDEX = 2**63 - 1
+MAX_MAGNITUDE = 1e100  # squares of entries stay finite, and every encoding can write them
+
+
+class IntRange(NamedTuple):
+    """An inclusive range of whole numbers, `low` = `high` when fixed."""
+
+    low: int
+    high: int
+
+    @property
+    def fixed(self) -> bool:
+        return self.low == self.high
+
+
+def _whole(value: Any, allowed: str) -> int:
+    """Read a whole number written one plain way: no sign, exponent, underscore, fraction or bool."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,40}", value):
+        return int(value)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"must be {allowed}")
+    return int(value.__index__())
+
+
+def whole(low: int, high: int) -> tuple[PlainValidator, WithJsonSchema]:
+    """Annotations for a field that is a whole number from `low` to `high`."""
+    allowed = f"a whole number from {low} to {high}"
+
+    def read(value: Any) -> int:
+        number = _whole(value, allowed)
+        if not low <= number <= high:
+            raise ValueError(f"must be {allowed}")
+        return number
+
+    return PlainValidator(read), WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
+
+
+def _read_range(value: Any, high: int, allowed: str) -> IntRange:
+    if isinstance(value, IntRange):
+        ends = [value.low, value.high]
+    else:
+        ends = [_whole(end, allowed) for end in (value.split("-") if isinstance(value, str) else [value])]
+    if len(ends) > 2 or not 1 <= ends[0] <= ends[-1] <= high:
+        raise ValueError(f"must be {allowed}")
+    return IntRange(ends[0], ends[-1])
+
+
+def _read_dim(value: Any) -> IntRange:
+    return _read_range(
+        value, MAX_DIM, f'a whole number from 1 to {MAX_DIM} or an increasing range of them like "5-15"'
+    )
+
+
+def _read_number(value: Any, allowed: str, low: float, high: float) -> float:
+    """Read a finite number in [low, high]; a whole one as int, so that 10.0 is written 10."""
+    try:
+        if isinstance(value, bool) or (isinstance(value, str) and not re.fullmatch(r"[0-9.eE+-]+", value)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"must be {allowed}") from None
+    if not (math.isfinite(number) and low <= number <= high):
+        raise ValueError(f"must be {allowed}")
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _number(low: float, high: float) -> tuple[PlainValidator, WithJsonSchema]:
+    read = partial(_read_number, allowed=f"a number from {low:g} to {high:g}", low=low, high=high)
+    return PlainValidator(read), WithJsonSchema({"type": "number", "minimum": low, "maximum": high})
+
+
+def _read_scale(value: Any) -> float | IntRange:
+    allowed = f'a number from {1 / MAX_MAGNITUDE:g} to {MAX_MAGNITUDE:g} or an increasing range like "1-100"'
+    if isinstance(value, IntRange) or (isinstance(value, str) and re.fullmatch(r"[0-9]+-[0-9]+", value)):
+        scale = _read_range(value, 10**6, 'at most "1-1000000" as a range, increasing')
+        return scale.low if scale.fixed else scale
+    return _read_number(value, allowed, 1 / MAX_MAGNITUDE, MAX_MAGNITUDE)
+
+
+def _names(known: Iterable[str]) -> PlainValidator:
+    known = sorted(known)
+
+    def read(value: Any) -> tuple[str, ...]:
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple | set | frozenset):
+            raise ValueError(f"must be one or several of {', '.join(known)}")
+        names = {name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])}
+        if not names or any(name not in known for name in names):
+            raise ValueError(f"must be one or several of {', '.join(known)}, separated by commas")
+        return tuple(sorted(names))
+
+    return PlainValidator(read)
+
+
+def _plain(value: Any) -> Any:
+    """The one way a field's value is written: a number, or a string as a URL has it."""
+    if isinstance(value, IntRange):
+        return value.low if value.fixed else f"{value.low}-{value.high}"
+    return ",".join(value) if isinstance(value, tuple) else value
+
+
+_plainly = PlainSerializer(_plain)
+_range_schema = WithJsonSchema({"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$"})
+Names = tuple[str, ...]
+Dim = Annotated[IntRange, PlainValidator(_read_dim), _plainly, _range_schema]
+Split = Literal["train", "valid", "test"]
+
+
+OperationNames = Annotated[
+    Names,
+    _names(OPERATIONS),
+    _plainly,
+    WithJsonSchema({"type": "string", "examples": ["eigenvalues"]}),
+]
+SpectrumNames = Annotated[
+    Names,
+    _names(SPECTRA),
+    _plainly,
+    WithJsonSchema({"type": "string", "examples": ["semicircle"]}),
+]
+Scale = Annotated[
+    float | IntRange,
+    PlainValidator(_read_scale),
+    _plainly,
+    WithJsonSchema({"type": "string", "examples": ["10", "1-100"]}),
+]
+Noise = Annotated[float, *_number(0, 1e6)]
+Magnitude = Annotated[float, *_number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
+Index = Annotated[int, *whole(0, MAX_INDEX)]
+Count = Annotated[int, *whole(1, MAX_INDEX)]
+
+
+def _conflict(field: str, value: Any, reason: str) -> PydanticCustomError:
+    """A rule over several fields, broken: `field` is the one to blame (read by shared.errors)."""
+    blame = {"field": field, "value": _plain(value), "reason": reason}
+    return PydanticCustomError("conflict", "{reason}", blame)
+
+
+class StreamSpec(BaseModel):
+    """A stream of problems: which operation, on which random matrices. Frozen, hashable, validated.
+
+    Raises pydantic's ValidationError, a ValueError, naming the field, the value and what is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    operation: OperationNames = Field(
+        description="One operation, or several separated by commas (drawn per sample)."
+    )
+    dim: Dim = Field(
+        description='Rows m of a matrix: "5", or "5-15" drawn per sample.', examples=["5", "5-15"]
+    )
+    cols: Dim | None = Field(
+        None, description="Columns n of one operand, drawn apart from the rows. Without it n = m."
+    )
+    coefficients: Literal["uniform", "gaussian"] = Field(
+        "uniform", description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3."
+    )
+    scale: Scale = Field(10, description='The s of the coefficients: a number, or "1-100" drawn per sample.')
+    spectrum: SpectrumNames = Field(
+        ("semicircle",), description="Law of the eigenvalues of symmetric matrices."
+    )
+    noise: Noise = Field(
+        0, description="Level ν of noise: normal of deviation νs/√3, added to the input, not to the target."
+    )
+    max_abs: Magnitude | None = Field(
+        None, description="Draw a sample again when an entry of its input or target exceeds this."
+    )
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        operations = [OPERATIONS[name] for name in self.operation]
+        square = [name for name in self.operation if OPERATIONS[name].square]
+        if self.cols is not None and square:
+            raise _conflict("cols", self.cols, f"is not for {', '.join(square)}: square matrices only")
+        if self.spectrum != ("semicircle",) and not any(operation.symmetric for operation in operations):
+            symmetric = ", ".join(name for name, operation in OPERATIONS.items() if operation.symmetric)
+            raise _conflict("spectrum", self.spectrum, f"is only for {symmetric}")
+        return self
+
+    def extreme_dims(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The smallest and the largest (m, n) an operand may have."""
+        cols = self.cols or self.dim
+        return (self.dim.low, cols.low), (self.dim.high, cols.high)
+
+    def input_shape(self) -> Shape | None:
+        """The shape every input has, or None if they vary."""
+        return self._shape([OPERATIONS[name].input_shape for name in self.operation])
+
+    def target_shape(self) -> Shape | None:
+        """The shape every target has, or None if they vary."""
+        return self._shape([OPERATIONS[name].target_shape for name in self.operation])
+
+    def _shape(self, of_operations: list[Callable[[int, int], Shape]]) -> Shape | None:
+        # shapes grow with m and n, so equal ones at both extremes are equal everywhere
+        shapes = {shape(m, n) for shape in of_operations for m, n in self.extreme_dims()}
+        return shapes.pop() if len(shapes) == 1 else None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, each written one way, in the order of their names."""
+        return dict(sorted(self.model_dump(exclude_defaults=True).items()))
+
+    def canonical(self) -> str:
+        """The spec as JSON, keys sorted and defaults left out: equal specs have equal canonical forms."""
+        return json.dumps(self.fields(), separators=(",", ":"), allow_nan=False)
+
+
+class SampleRange(BaseModel):
+    """Which samples of a stream: [start, start+count) of a seed's split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: Index = Field(0, description="Another seed is another stream of the same spec.")
+    split: Split = Field("train", description="Splits have different keys and never meet.")
+    start: Index = Field(0, description="Index of the first sample.")
+    count: Count = Field(description="How many samples.")
+
+    @model_validator(mode="after")
+    def _ends_in_time(self) -> Self:
+        if self.start + self.count > MAX_INDEX:
+            raise _conflict("count", self.count, f"start + count must be at most {MAX_INDEX}")
+        return self
+
+
+def stream_key(spec: StreamSpec, seed: int, split: str, attempt: int) -> int:
+    """The 128-bit Philox key of an attempt: a hash of spec, seed, split and attempt."""
+    text = json.dumps([spec.canonical(), seed, split, attempt], separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")

@@ -1,0 +1,308 @@
+"""The wire format: samples as Arrow record batches that carry what a reader needs to trust them.
+
+A cut Arrow stream reads as a complete one, so every schema carries its provenance and every batch a
+checksum, and `read_stream` believes neither the length nor the end of what it is given.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shared.operations import Shape
+from shared.spec import SampleRange, StreamSpec
+
+WIRE_VERSION = "1"
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+
+_PREFIX = b"matstream."
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+class WireError(Exception):
+    """A stream that is cut, damaged, or not the one that was asked for."""
+
+
+class Matrices(NamedTuple):
+    """B matrices whose shapes may vary: all entries one after another, row-major, and every shape."""
+
+    entries: NDArray[np.float64]  # (sum of rows·cols,)
+    shapes: NDArray[np.int32]  # (B, 2)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The columns of B samples. A matrix column is (B, rows, cols), or Matrices where shapes vary."""
+
+    index: NDArray[np.int64]  # (B,)
+    input: NDArray[np.float64] | Matrices
+    target: NDArray[np.float64] | Matrices
+    residual: NDArray[np.float64]  # (B,)
+    attempt: NDArray[np.uint8]  # (B,)
+    operation: NDArray[np.int8] | None  # (B,), positions in spec.operation; None where there is one
+
+
+class Source(Protocol):
+    """A binary stream: `read(n)` returns at most n bytes, none at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schema:
+    """The Arrow schema of a stream, with its provenance as metadata."""
+    fields = [
+        pa.field("index", pa.int64(), nullable=False),
+        _matrix_field("input", spec.input_shape()),
+        _matrix_field("target", spec.target_shape()),
+        pa.field("residual", pa.float64(), nullable=False),
+        pa.field("attempt", pa.uint8(), nullable=False),
+    ]
+    if len(spec.operation) > 1:
+        fields.append(pa.field("operation", pa.dictionary(pa.int8(), pa.utf8()), nullable=False))
+    provenance = {
+        "spec": spec.canonical(),
+        "seed": str(samples.seed),
+        "split": samples.split,
+        "start": str(samples.start),
+        "count": str(samples.count),
+        "wire_version": WIRE_VERSION,
+        "fingerprint": fingerprint,
+    }
+    provenance["crc32"] = _metadata_checksum(provenance)
+    metadata = {_PREFIX + key.encode(): value.encode() for key, value in provenance.items()}
+    return pa.schema(fields, metadata=metadata)
+
+
+def to_batch(samples: Samples, schema: pa.Schema, operations: Sequence[str]) -> pa.RecordBatch:
+    """Wrap samples as a record batch of `schema`, without copying the matrices."""
+    columns = [
+        pa.array(samples.index),
+        _matrix_array(samples.input, schema.field("input").type),
+        _matrix_array(samples.target, schema.field("target").type),
+        pa.array(samples.residual),
+        pa.array(samples.attempt),
+    ]
+    if samples.operation is not None:
+        columns.append(pa.DictionaryArray.from_arrays(pa.array(samples.operation), pa.array(operations)))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def from_batch(batch: pa.RecordBatch) -> Samples:
+    """View a record batch's columns as NumPy arrays, without copying.
+
+    Raises WireError if it has nulls, or matrices whose shapes and entries disagree.
+    """
+    names = batch.schema.names
+    operation = _primitive(batch.column("operation").indices) if "operation" in names else None
+    return Samples(
+        _primitive(batch.column("index")),
+        _matrices(batch.column("input")),
+        _matrices(batch.column("target")),
+        _primitive(batch.column("residual")),
+        _primitive(batch.column("attempt")),
+        operation,
+    )
+
+
+def checksum(start: int, samples: Samples) -> str:
+    """CRC-32 (zlib), 8 hex digits, over start and row count (two little-endian int64) and then the
+    values of each column in schema order; a varying matrix column counts its entries, then its shapes."""
+    crc = zlib.crc32(struct.pack("<qq", start, len(samples.index)))
+    columns = (
+        samples.index,
+        samples.input,
+        samples.target,
+        samples.residual,
+        samples.attempt,
+        samples.operation,
+    )
+    for column in columns:
+        for values in column if isinstance(column, Matrices) else (column,):
+            if values is not None and values.size:
+                crc = zlib.crc32(values.data.cast("B"), crc)
+    return f"{crc:08x}"
+
+
+def write_stream(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[list[Any]]:
+    """The Arrow IPC stream of `batches`: for each, the list of byte buffers to send, then the end mark.
+
+    The schema goes with the first batch. If `batches` raises, the end mark is never written.
+    """
+    sink = _BufferList()
+    writer = pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), schema)
+    for batch in batches:
+        samples = from_batch(batch)
+        start = int(samples.index[0])
+        metadata = {"start": str(start), "rows": str(batch.num_rows), "crc32": checksum(start, samples)}
+        writer.write_batch(batch, custom_metadata=metadata)
+        yield sink.take()
+    writer.close()
+    yield sink.take()
+
+
+def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Iterator[pa.RecordBatch]:
+    """Read an Arrow IPC stream of `samples` of `spec`, yielding each batch once it is verified.
+
+    Raises WireError for a stream that is cut, damaged, followed by other bytes, or of another spec,
+    seed, split, range or wire version. What `source` itself raises passes through.
+    """
+    tail = _Tail(source)
+    try:
+        reader = pa.ipc.open_stream(pa.PythonFile(tail, mode="r"))
+        _check_schema(reader.schema, spec, samples)
+        position, end = samples.start, samples.start + samples.count
+        while True:
+            try:
+                batch, metadata = reader.read_next_batch_with_custom_metadata()
+            except StopIteration:
+                break
+            _check_batch(batch, metadata, spec, position)
+            position += batch.num_rows
+            if position > end:
+                raise WireError(f"the stream runs past sample {end - 1}, the last that was asked for")
+            yield batch
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError, MemoryError, OSError) as error:
+        if tail.error is not None:
+            raise tail.error from None
+        raise WireError(f"the stream is damaged or cut: {str(error).splitlines()[0]}") from error
+    if position < end:
+        raise WireError(f"the stream is cut: it ends before sample {position} of [{samples.start}, {end})")
+    if tail.last != _END_OF_STREAM:
+        raise WireError("the stream is cut: its end mark is missing")
+    if tail.read(1):
+        raise WireError("the stream is followed by bytes that do not belong to it")
+
+
+def provenance(schema: pa.Schema) -> dict[str, str]:
+    """The `matstream.*` metadata of a schema, prefix left out."""
+    metadata = schema.metadata or {}
+    return {
+        key.removeprefix(_PREFIX).decode(): value.decode()
+        for key, value in metadata.items()
+        if key.startswith(_PREFIX)
+    }
+
+
+def _check_schema(received: pa.Schema, spec: StreamSpec, samples: SampleRange) -> None:
+    found = provenance(received)
+    expected_schema = schema(spec, samples, found.get("fingerprint", ""))
+    expected = provenance(expected_schema)
+    for key in expected:
+        if found.get(key) != expected[key]:
+            raise WireError(f"{key} is {found.get(key)!r} where {expected[key]!r} was asked for")
+    if not received.equals(expected_schema, check_metadata=True):
+        raise WireError(f"the schema is not that of this spec:\n{received}")
+
+
+def _check_batch(batch: pa.RecordBatch, metadata: Any, spec: StreamSpec, position: int) -> None:
+    where = f"the batch at sample {position} is damaged"
+    batch.validate()
+    samples = from_batch(batch)
+    rows = batch.num_rows
+    claimed = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
+    true = {"start": str(position), "rows": str(rows), "crc32": checksum(position, samples)}
+    if rows == 0 or claimed != true:
+        raise WireError(f"{where}: it says {claimed}, its values say {true}")
+    if not np.array_equal(samples.index, np.arange(position, position + rows)):
+        raise WireError(f"{where}: its index column does not count from {position}")
+    if samples.operation is not None:
+        words = batch.column("operation").dictionary
+        if words.null_count or tuple(words.to_pylist()) != spec.operation:
+            raise WireError(f"{where}: its operations are {words.to_pylist()}, not {list(spec.operation)}")
+
+
+def _metadata_checksum(provenance: dict[str, str]) -> str:
+    return f"{zlib.crc32(json.dumps(provenance, sort_keys=True).encode()):08x}"
+
+
+def _matrix_field(name: str, shape: Shape | None) -> pa.Field:
+    if shape is not None:
+        return pa.field(name, pa.fixed_shape_tensor(pa.float64(), shape), nullable=False)
+    # pyarrow has no class for variable_shape_tensor: its storage, with the extension named on the field
+    storage = pa.struct([("data", pa.list_(pa.float64())), ("shape", pa.list_(pa.int32(), 2))])
+    extension = {"ARROW:extension:name": "arrow.variable_shape_tensor", "ARROW:extension:metadata": ""}
+    return pa.field(name, storage, nullable=False, metadata=extension)
+
+
+def _matrix_array(values: NDArray[np.float64] | Matrices, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, Matrices):
+        offsets = np.zeros(len(values.shapes) + 1, dtype=np.int32)
+        np.cumsum(values.shapes.prod(axis=1), out=offsets[1:])
+        data = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.entries))
+        shapes = pa.FixedSizeListArray.from_arrays(pa.array(values.shapes.reshape(-1)), 2)
+        return pa.StructArray.from_arrays([data, shapes], fields=list(kind))
+    assert values.flags.c_contiguous
+    entries = pa.Array.from_buffers(pa.float64(), values.size, [None, pa.py_buffer(values)])
+    storage = pa.FixedSizeListArray.from_arrays(entries, type=kind.storage_type)
+    return pa.ExtensionArray.from_storage(kind, storage)
+
+
+def _matrices(column: pa.Array) -> NDArray[np.float64] | Matrices:
+    if column.null_count:
+        raise WireError("a matrix column has nulls")
+    if isinstance(column, pa.ExtensionArray):
+        entries = _primitive(column.storage.flatten())
+        return entries.reshape(len(column), *column.type.shape)
+    data, shapes = column.flatten()
+    if data.null_count or shapes.null_count:
+        raise WireError("a matrix column has nulls")
+    sizes = _primitive(shapes.flatten()).reshape(-1, 2)
+    if not np.array_equal(np.diff(_primitive(data.offsets)), sizes.prod(axis=1)):
+        raise WireError("the shapes of a matrix column do not fit its entries")
+    return Matrices(_primitive(data.flatten()), sizes)
+
+
+def _primitive(column: pa.Array) -> NDArray[Any]:
+    if column.null_count:
+        raise WireError("a column has nulls")
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=True)
+    return values
+
+
+class _BufferList:
+    """A sink that keeps the buffers written to it, uncopied, until they are taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._buffers: list[Any] = []
+
+    def write(self, data: Any) -> int:
+        self._buffers.append(data)
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def take(self) -> list[Any]:
+        taken, self._buffers = self._buffers, []
+        return taken
+
+
+class _Tail:
+    """A source that remembers the last bytes read from it, and the error its reading ended with."""
+
+    closed = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.last = b""
+        self.error: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        parts, missing = [], size
+        try:
+            while missing > 0 and (part := self._source.read(missing)):
+                parts.append(part)
+                missing -= len(part)
+        except BaseException as error:
+            self.error = error
+            raise
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.last = (self.last + data)[-8:] if len(data) < 8 else data[-8:]
+        return data
