@@ -1,1 +1,157 @@
-def main(): ...
+"""The command line: `matstream serve`, `train`, `report`, `recipes`.
+
+The only file that names both sides. Each command is loaded when it is called, so that the service needs no
+torch and the trainer no FastAPI.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import App, Parameter
+
+from shared.errors import UserError
+
+RUNS = Path("runs")
+
+# an import that fails -> the extra that brings it
+_EXTRA = {
+    "fastapi": "generator",
+    "pydantic_settings": "generator",
+    "scipy": "generator",
+    "starlette": "generator",
+    "threadpoolctl": "generator",
+    "uvicorn": "generator",
+    "httpx": "trainer",
+    "matplotlib": "trainer",
+    "safetensors": "trainer",
+    "stamina": "trainer",
+    "tensorboard": "trainer",
+    "tomli_w": "trainer",
+    "torch": "trainer",
+    "zarr": "trainer",
+}
+
+app = App(
+    name="matstream",
+    help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
+)
+app.command("generator_service.cli:serve", name="serve", help="Serve streams over HTTP until interrupted.")
+
+
+@app.command
+def train(
+    recipe: str,
+    /,
+    *,
+    generator: list[str] | None = None,
+    run: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    **settings: dict[str, str],
+) -> None:
+    """Train a recipe on a live stream: one that comes with matstream (see `recipes`), or a .toml file.
+
+    The run is kept in runs/NAME. Ctrl-C stops it with a checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, or path of a .toml file.
+    generator
+        URL of a running generator; several for several replicas. Without it, one is started for the run.
+    run
+        Name of the run; the recipe's by default.
+    resume
+        Go on with a run that was stopped.
+    overwrite
+        Replace a run that exists.
+    settings
+        Any value of the recipe: --section.key VALUE, as in --training.samples 64000.
+    """
+    from trainer import run as runs
+    from trainer.cli import train_run
+
+    prepared = runs.prepare(
+        recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=settings
+    )
+    with _generators(generator) as urls:
+        train_run(prepared, urls, resume=resume)
+
+
+@app.command
+def report(runs: Annotated[list[Path], Parameter(negative=())], /) -> None:
+    """Draw the picture of each run: how it learned, and what it answers.
+
+    Parameters
+    ----------
+    runs
+        Folders of finished runs, such as runs/quickstart.
+    """
+    from trainer import cli
+
+    cli.report(runs)
+
+
+@app.command
+def recipes() -> None:
+    """List the recipes that come with matstream."""
+    from trainer import cli
+
+    cli.recipes()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake is one sentence on standard error and a non-zero exit."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except UserError as error:
+        _fail(str(error), 1)
+    except cyclopts.CycloptsError as error:
+        _fail(f"{error} (matstream --help says more)", 2)
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
+            raise
+        _fail(f"this command needs {missing}: pip install 'matstream[{_EXTRA[missing]}]'", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+@contextmanager
+def _generators(urls: list[str] | None) -> Iterator[list[str]]:
+    """The given generators, or one of our own: a child that ends when its standard input closes.
+
+    It has its own session, so that Ctrl-C reaches only the trainer, and its input closes with this process
+    however that ends.
+    """
+    if urls:
+        yield urls
+        return
+    command = [sys.executable, "-m", "matstream", "serve", "--port", "0", "--embedded"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        url = child.stdout.readline().strip()
+        if not url:
+            raise UserError("the embedded generator did not start: see above")
+        try:
+            yield [url]
+        finally:
+            child.stdin.close()
+
+
+def _fail(sentence: str, status: int) -> None:
+    sys.stderr.write(f"matstream: {sentence}\n")
+    sys.stderr.flush()
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import uvicorn
 from cyclopts import Parameter, validators
 
 from generator_service.app import create_app
+from shared.errors import UserError
 
 GRACE_SECONDS = 4  # that streams have to finish after SIGTERM
 
@@ -69,7 +70,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
-        raise SystemExit(f"matstream: cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return listener
 
 

@@ -20,7 +20,11 @@ class Problem(NamedTuple):
         return f"{named}: {self.message}"
 
 
-class RefusedError(ValueError):
+class UserError(Exception):
+    """A user's mistake, or trouble outside the program, said in one sentence that can be acted on."""
+
+
+class RefusedError(UserError, ValueError):
     """A user's request that is refused; `problems` say why, one sentence each."""
 
     def __init__(self, problems: list[Problem]) -> None:

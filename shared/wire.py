@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from shared.errors import UserError
 from shared.operations import Shape
 from shared.spec import SampleRange, StreamSpec
 
@@ -25,7 +26,7 @@ _PREFIX = b"matstream."
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-class WireError(Exception):
+class WireError(UserError):
     """A stream that is cut, damaged, or not the one that was asked for."""
 
 

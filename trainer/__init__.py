@@ -1,0 +1,1 @@
+"""The trainer: HTTP -> arrays -> token tensors -> model -> scores -> checkpoint, report."""

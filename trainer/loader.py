@@ -1,0 +1,134 @@
+"""Arrays -> encoded tensors, made ahead of the model by a thread, in batches of any size."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from shared.spec import StreamSpec
+from shared.wire import Matrices, from_batch, provenance
+from trainer import client
+from trainer.tokens import Tokens
+
+AHEAD = 8  # record batches encoded and waiting
+
+
+class Batch(NamedTuple):
+    """Consecutive samples as ids."""
+
+    inputs: Tensor  # (B, L, slots)
+    targets: Tensor  # (B, T, slots)
+
+
+class StoppedError(Exception):
+    """The wait for samples was given up because training is to stop."""
+
+
+class Loader:
+    """The samples of a stream from `position` to `end`, in order, as ids.
+
+    `take(n)` gives the next n whatever the sizes they were fetched in; `position` counts the samples
+    taken, not those fetched, so a loader that starts at a saved position goes on exactly.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        spec: StreamSpec,
+        seed: int,
+        split: str,
+        position: int,
+        end: int,
+        input_tokens: Tokens,
+        target_tokens: Tokens,
+        *,
+        connections: int = 1,
+        request_samples: int | None = None,
+    ) -> None:
+        self.position = position
+        self.end = end
+        self.waited = 0.0  # seconds that take() spent waiting for samples
+        self.fingerprint = ""
+        self._tokens = input_tokens, target_tokens
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
+        self._block = Batch(torch.empty(0), torch.empty(0))  # what is left of the last one off the queue
+        self._closed = threading.Event()
+        batches = client.stream(
+            urls,
+            spec,
+            seed,
+            split,
+            position,
+            end - position,
+            connections=connections,
+            request_samples=request_samples,
+        )
+        self._thread = threading.Thread(target=self._encode_ahead, args=(batches,), daemon=True)
+        self._thread.start()
+
+    def take(self, count: int, stop: threading.Event) -> Batch:
+        """The next `count` samples.
+
+        Raises StoppedError if `stop` is set while waiting, and what ended the stream if it failed.
+        """
+        assert self.position + count <= self.end
+        pieces = []
+        missing = count
+        while missing:
+            if not len(self._block.inputs):
+                self._block = self._wait(stop)
+            pieces.append(Batch(*(ids[:missing] for ids in self._block)))
+            self._block = Batch(*(ids[missing:] for ids in self._block))
+            missing -= len(pieces[-1].inputs)
+        self.position += count
+        return pieces[0] if len(pieces) == 1 else Batch(*map(torch.cat, zip(*pieces, strict=True)))
+
+    def close(self) -> None:
+        """Stop fetching."""
+        self._closed.set()
+
+    def _wait(self, stop: threading.Event) -> Batch:
+        started = time.perf_counter()
+        try:
+            while not stop.is_set():
+                try:
+                    item = self._ready.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                if isinstance(item, BaseException):
+                    raise item
+                return item
+        finally:
+            self.waited += time.perf_counter() - started
+        raise StoppedError
+
+    def _encode_ahead(self, batches: Iterator[pa.RecordBatch]) -> None:
+        try:
+            for batch in batches:
+                samples = from_batch(batch)
+                assert not isinstance(samples.input, Matrices)
+                assert not isinstance(samples.target, Matrices)
+                read, write = self._tokens
+                self.fingerprint = provenance(batch.schema)["fingerprint"]
+                inputs, targets = read.encode(samples.input), write.encode(samples.target)
+                if not self._put(Batch(torch.from_numpy(inputs), torch.from_numpy(targets))):
+                    return
+        except BaseException as error:
+            self._put(error)
+        finally:
+            batches.close()
+
+    def _put(self, item: Batch | BaseException) -> bool:
+        """Wait for room in the queue; False if the loader was closed meanwhile."""
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

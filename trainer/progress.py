@@ -1,0 +1,49 @@
+"""What is shown while a model trains: a progress bar on a terminal, JSON lines anywhere else."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_FIELDS = ("loss", "samples_per_second", "data_wait", "accuracy")
+
+
+class TrainingProgress:
+    """Reports on standard error, from a first number of samples to the last."""
+
+    def __init__(self, name: str, done: int, samples: int) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=samples, completed=done, status="")
+        self._last: dict[str, Any] = {}
+
+    def __enter__(self) -> "TrainingProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def report(self, record: dict[str, Any]) -> None:
+        """Show a record of metrics.jsonl."""
+        if not self._console.is_terminal:
+            self._console.file.write(json.dumps(record) + "\n")
+            self._console.file.flush()
+            return
+        self._last.update(record)
+        status = f"{self._last.get('samples_per_second', 0):,.0f}/s · loss {self._last.get('loss', 0):.3f}"
+        status += f" · waits {self._last.get('data_wait', 0):.0%}"
+        if "accuracy" in self._last:
+            status += f" · valid {self._last['accuracy']:.1%}"
+        self._bar.update(self._task, completed=self._last["samples"], status=status)

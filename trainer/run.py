@@ -1,0 +1,132 @@
+"""A run's folder: begun with a resolved recipe, resumed only under the same, finished with a result."""
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.errors import UserError
+from trainer import checkpoint
+from trainer.client import stream
+from trainer.recipe import Recipe, load_recipe, read_recipe, write_recipe
+
+BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that may begin: its recipe is valid, and nothing of another run would be lost."""
+
+    name: str
+    folder: Path
+    recipe: Recipe
+
+
+def prepare(
+    recipe: str,
+    *,
+    name: str | None,
+    runs: Path,
+    resume: bool,
+    overwrite: bool,
+    overrides: Mapping[str, Mapping[str, Any]],
+) -> Run:
+    """Settle what is to be run, before anything starts. Writes nothing.
+
+    Raises UserError for a recipe that is wrong, a run that exists and is neither to be resumed nor
+    overwritten, or one that is to be resumed under another recipe.
+    """
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other")
+    recipe_name, wanted = load_recipe(recipe, overrides)
+    folder = runs / (name or recipe_name)
+    if name is not None and (Path(name).name != name or name.startswith(".")):
+        raise UserError(f"--run {name!r}: must be a plain name, not a path")
+    begun = has_begun(folder)
+    if resume:
+        if not begun:
+            raise UserError(f"there is no run in {folder} to resume; start it without --resume")
+        return Run(folder.name, folder, _same_recipe(_written_recipe(folder), wanted))
+    if begun and not overwrite:
+        raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").is_file():
+        raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
+    return Run(folder.name, folder, _settle_precision(wanted))
+
+
+def begin(run: Run, urls: Sequence[str], *, resume: bool) -> None:
+    """Make the run's folder, in the place of an older run unless that is resumed.
+
+    Raises StreamError, and leaves everything as it was, if the generators do not serve the stream.
+    """
+    recipe = run.recipe
+    next(stream(urls, recipe.stream.spec(), recipe.stream.seed, "train", 0, 1))
+    if not resume and run.folder.exists():
+        shutil.rmtree(run.folder)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(run.folder / "recipe.toml", write_recipe(recipe))
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder holds a run that has come anywhere."""
+    return (folder / "metrics.jsonl").exists() or checkpoint.latest(folder / "checkpoints") is not None
+
+
+def read_run(folder: Path) -> Recipe:
+    """The recipe of the run in a folder. Raises UserError if there is none."""
+    if not (folder / "recipe.toml").is_file():
+        raise UserError(f"{folder} holds no run: it has no recipe.toml")
+    return _written_recipe(folder)
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json."""
+    write_whole(folder / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that it is never seen half-written."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _written_recipe(folder: Path) -> Recipe:
+    path = folder / "recipe.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return read_recipe(document, {})
+
+
+def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
+    """The written recipe with the wanted [fetch]. Raises UserError if they differ in what is trained."""
+    before, now = written.model_dump(), wanted.model_dump()
+    for section in before.keys() - {"fetch"}:
+        for key, value in before[section].items():
+            asked = now[section][key]
+            if asked != value and (key, asked) != ("precision", "auto"):
+                raise UserError(
+                    f"{section}.{key}={asked!r}: the run to resume was begun with {value!r}; "
+                    "keep that, or begin another run with --run NAME"
+                )
+    return written.model_copy(update={"fetch": wanted.fetch})
+
+
+def _settle_precision(recipe: Recipe) -> Recipe:
+    """Replace precision `auto` by what is faster on this machine."""
+    training = recipe.training
+    if training.precision != "auto":
+        return recipe
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    fast_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    bf16 = torch.cuda.is_available() or (fast_bf16 and recipe.model.width >= BF16_WIDTH)
+    settled = training.model_copy(update={"precision": "bf16" if bf16 else "fp32"})
+    return recipe.model_copy(update={"training": settled})

@@ -1,0 +1,271 @@
+"""The training loop, in plain order. Training is a function of samples seen, never of the clock."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from shared.errors import UserError
+from trainer import checkpoint
+from trainer.evaluate import Evaluation, evaluate
+from trainer.loader import Loader, StoppedError
+from trainer.model import Sequences, Transformer
+from trainer.progress import TrainingProgress
+from trainer.recipe import Recipe, TrainingSection
+from trainer.run import Run, write_whole
+
+
+class TrainingError(UserError):
+    """A loss that is no number any more."""
+
+
+@dataclass
+class Position:
+    """How far a run has come; saved with every checkpoint."""
+
+    samples: int = 0
+    seconds: float = 0.0  # of training, validation and checkpoints aside
+    waited: float = 0.0  # of these, waiting for samples
+    loss_sum: float = 0.0  # since the last loss in metrics.jsonl
+    loss_steps: int = 0
+    fingerprint: str = ""  # of the generator's numerics
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training ended. `stopped_by` is None when the recipe's samples were all seen."""
+
+    model: Transformer
+    position: Position
+    stopped_by: str | None
+
+
+def train(run: Run, urls: Sequence[str]) -> Trained:
+    """Train in the run's folder, from its last checkpoint if it has one.
+
+    Writes metrics.jsonl, tensorboard/ and checkpoints/. SIGINT, SIGTERM and the recipe's time limit end it
+    at the next step, with a checkpoint. Raises StreamError, after a checkpoint, if the stream is lost;
+    TrainingError if the loss is not finite.
+    """
+    recipe, training = run.recipe, run.recipe.training
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(recipe).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.98), weight_decay=training.weight_decay, fused=True
+    )
+    position = _restore(run.folder, model, optimizer)
+    metrics = _Metrics(run.folder, position.samples)
+    loader = Loader(
+        urls,
+        recipe.stream.spec(),
+        recipe.stream.seed,
+        "train",
+        position.samples,
+        training.samples,
+        recipe.input_tokens(),
+        recipe.target_tokens(),
+        connections=recipe.fetch.connections,
+        request_samples=recipe.fetch.request_samples,
+    )
+
+    def save() -> None:
+        state = {"optimizer": optimizer.state_dict(), "position": asdict(position)}
+        checkpoint.save(run.folder / "checkpoints", position.samples, model, state)
+
+    stopped_by: str | None = None
+    logged = Position(**asdict(position))
+    with _signals() as stop, TrainingProgress(run.name, position.samples, training.samples) as progress:
+        try:
+            while position.samples < training.samples:
+                if stop.is_set():
+                    break
+                if training.time_limit is not None and position.seconds >= training.time_limit:
+                    stopped_by = f"time limit of {training.time_limit:g} s"
+                    break
+                started, waited = time.perf_counter(), loader.waited
+                size = min(training.batch_size, training.samples - position.samples)
+                inputs, targets = loader.take(size, stop)
+                with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
+                    loss = model(inputs.to(device), targets.to(device))
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(training, position.samples)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
+                optimizer.step()
+
+                before, position.samples = position.samples, position.samples + size
+                position.loss_sum += loss.item()
+                position.loss_steps += 1
+                position.seconds += time.perf_counter() - started
+                position.waited += loader.waited - waited
+                position.fingerprint = loader.fingerprint
+
+                def due(every: int, before: int = before) -> bool:
+                    return before // every < position.samples // every or position.samples == training.samples
+
+                if due(training.log_every):
+                    record = _training_record(training, logged, position)
+                    if not math.isfinite(record["loss"]):
+                        raise TrainingError(
+                            f"the loss is not finite in samples [{logged.samples}, {position.samples}) of "
+                            "the stream: lower training.learning_rate"
+                        )
+                    metrics.write(record)
+                    progress.report(record)
+                    position.loss_sum, position.loss_steps = 0.0, 0
+                    logged = Position(**asdict(position))
+                if due(training.validate_every):
+                    record = _validation_record(position, validate(run, model, urls, "valid"))
+                    metrics.write(record)
+                    progress.report(record)
+                if due(training.checkpoint_every):
+                    save()
+        except StoppedError:
+            pass
+        except TrainingError:
+            raise
+        except UserError:
+            save()
+            raise
+        finally:
+            loader.close()
+            metrics.close()
+        if stop.is_set() and position.samples < training.samples:
+            stopped_by = stop.name
+        if stopped_by is not None:
+            save()
+    return Trained(model, position, stopped_by)
+
+
+def build_model(recipe: Recipe) -> Transformer:
+    """The recipe's model with its first weights."""
+    read, write = recipe.input_tokens(), recipe.target_tokens()
+    sequences = Sequences(read.length, read.alphabets, write.length, write.alphabets)
+    torch.manual_seed(recipe.training.seed)
+    sizes = recipe.model
+    return Transformer(sequences, sizes.width, sizes.heads, sizes.encoder_layers, sizes.decoder_layers)
+
+
+def learning_rate(training: TrainingSection, samples: int) -> float:
+    """The rate of the step that begins after `samples`: a linear rise, then a cosine down."""
+    if samples < training.warmup:
+        return (
+            training.learning_rate * (samples + training.batch_size) / (training.warmup + training.batch_size)
+        )
+    share = (samples - training.warmup) / max(1, training.samples - training.warmup)
+    lowest = training.final_learning_rate
+    return training.learning_rate * (lowest + (1 - lowest) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def validate(run: Run, model: Transformer, urls: Sequence[str], split: str) -> Evaluation:
+    """Score the model on held-out samples of the run's own stream, as many as its recipe says for `split`."""
+    recipe, evaluation = run.recipe, run.recipe.evaluation
+    return evaluate(
+        model,
+        recipe.input_tokens(),
+        recipe.target_tokens(),
+        urls,
+        recipe.stream.spec(),
+        recipe.stream.seed,
+        split,
+        evaluation.test_samples if split == "test" else evaluation.validation_samples,
+        evaluation.batch_size,
+    )
+
+
+def _restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Position:
+    newest = checkpoint.latest(folder / "checkpoints")
+    if newest is None:
+        return Position()
+    state = checkpoint.load(newest, model)
+    optimizer.load_state_dict(state["optimizer"])
+    return Position(**state["position"])
+
+
+def _training_record(training: TrainingSection, logged: Position, now: Position) -> dict[str, Any]:
+    seconds = now.seconds - logged.seconds
+    return {
+        "samples": now.samples,
+        "seconds": round(now.seconds, 3),
+        "loss": now.loss_sum / now.loss_steps,
+        "learning_rate": learning_rate(training, now.samples),
+        "samples_per_second": round((now.samples - logged.samples) / seconds, 1),
+        "data_wait": round((now.waited - logged.waited) / seconds, 4),
+    }
+
+
+def _validation_record(now: Position, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "samples": now.samples,
+        "seconds": round(now.seconds, 3),
+        "validation_loss": evaluation.loss,
+        "accuracy": evaluation.accuracy["0.05"],
+        "invalid": evaluation.invalid,
+    }
+
+
+class _Metrics:
+    """metrics.jsonl and TensorBoard, both cut back to where training goes on."""
+
+    def __init__(self, folder: Path, samples: int) -> None:
+        path = folder / "metrics.jsonl"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _samples(line) <= samples]
+            write_whole(path, "".join(f"{line}\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in record.items():
+            if name != "samples":
+                self._tensorboard.add_scalar(name, value, record["samples"])
+
+    def close(self) -> None:
+        self._file.close()
+        self._tensorboard.close()
+
+
+def _samples(line: str) -> float:
+    """The samples of a line of metrics.jsonl; infinite for a line cut by a crash."""
+    try:
+        samples: int = json.loads(line)["samples"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+    return samples
+
+
+class _Stop(threading.Event):
+    """Set when a signal asks training to stop; `name` is the signal's."""
+
+    name = ""
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    """Let SIGINT and SIGTERM set an event; a second one ends the process as usual."""
+    stop = _Stop()
+
+    def ask(number: int, frame: object) -> None:
+        stop.name = signal.Signals(number).name
+        stop.set()
+        signal.signal(number, handlers[number])
+
+    handlers = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
