@@ -4,6 +4,7 @@ The only file that names both sides. Each command is loaded when it is called, s
 torch and the trainer no FastAPI.
 """
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,8 @@ def recipes() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one sentence on standard error and a non-zero exit."""
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # trainer.client says what it asks again, and why
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except UserError as error:

@@ -77,7 +77,8 @@ def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schem
     }
     provenance["crc32"] = _metadata_checksum(provenance)
     metadata = {_PREFIX + key.encode(): value.encode() for key, value in provenance.items()}
-    return pa.schema(fields, metadata=metadata)
+    # as a reader will see it: pyarrow may know variable_shape_tensor when it reads, but cannot name it
+    return pa.ipc.read_schema(pa.schema(fields, metadata=metadata).serialize())
 
 
 def to_batch(samples: Samples, schema: pa.Schema, operations: Sequence[str]) -> pa.RecordBatch:
@@ -225,9 +226,8 @@ def _metadata_checksum(provenance: dict[str, str]) -> str:
 def _matrix_field(name: str, shape: Shape | None) -> pa.Field:
     if shape is not None:
         return pa.field(name, pa.fixed_shape_tensor(pa.float64(), shape), nullable=False)
-    # pyarrow has no class for variable_shape_tensor: its storage, with the extension named on the field
     storage = pa.struct([("data", pa.list_(pa.float64())), ("shape", pa.list_(pa.int32(), 2))])
-    extension = {"ARROW:extension:name": "arrow.variable_shape_tensor", "ARROW:extension:metadata": ""}
+    extension = {"ARROW:extension:name": "arrow.variable_shape_tensor", "ARROW:extension:metadata": "{}"}
     return pa.field(name, storage, nullable=False, metadata=extension)
 
 
@@ -237,7 +237,9 @@ def _matrix_array(values: NDArray[np.float64] | Matrices, kind: pa.DataType) -> 
         np.cumsum(values.shapes.prod(axis=1), out=offsets[1:])
         data = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.entries))
         shapes = pa.FixedSizeListArray.from_arrays(pa.array(values.shapes.reshape(-1)), 2)
-        return pa.StructArray.from_arrays([data, shapes], fields=list(kind))
+        storage = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+        matrices = pa.StructArray.from_arrays([data, shapes], fields=list(storage))
+        return matrices if storage is kind else pa.ExtensionArray.from_storage(kind, matrices)
     assert values.flags.c_contiguous
     entries = pa.Array.from_buffers(pa.float64(), values.size, [None, pa.py_buffer(values)])
     storage = pa.FixedSizeListArray.from_arrays(entries, type=kind.storage_type)
@@ -247,10 +249,10 @@ def _matrix_array(values: NDArray[np.float64] | Matrices, kind: pa.DataType) -> 
 def _matrices(column: pa.Array) -> NDArray[np.float64] | Matrices:
     if column.null_count:
         raise WireError("a matrix column has nulls")
-    if isinstance(column, pa.ExtensionArray):
+    if isinstance(column, pa.FixedShapeTensorArray):
         entries = _primitive(column.storage.flatten())
         return entries.reshape(len(column), *column.type.shape)
-    data, shapes = column.flatten()
+    data, shapes = (column.storage if isinstance(column, pa.ExtensionArray) else column).flatten()
     if data.null_count or shapes.null_count:
         raise WireError("a matrix column has nulls")
     sizes = _primitive(shapes.flatten()).reshape(-1, 2)

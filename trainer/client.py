@@ -1,5 +1,6 @@
 """Ranges over HTTP: several at once, in order, verified, retried, failed over."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ MAX_DAMAGED = 3  # damaged answers to one request before they are an error
 
 # A generator on this machine is reached directly, whatever proxy the environment names.
 _DIRECT: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
+
+
+logger = logging.getLogger(__name__)
 
 
 class StreamError(UserError):
@@ -118,14 +122,12 @@ class _Fetcher:
 
         def ask_again(error: Exception) -> bool | float:
             nonlocal damaged
-            if self._closed.is_set():
+            damaged += isinstance(error, WireError)
+            passing = isinstance(error, WireError | _BusyError | httpx.TransportError)
+            if not passing or damaged >= MAX_DAMAGED or self._closed.is_set():
                 return False
-            if isinstance(error, WireError):
-                damaged += 1
-                return damaged < MAX_DAMAGED
-            if isinstance(error, _BusyError):
-                return error.seconds or True
-            return isinstance(error, httpx.TransportError)
+            logger.warning("%s: %s; asking again", url, error)
+            return (isinstance(error, _BusyError) and error.seconds) or True
 
         attempts = stamina.retry_context(on=ask_again, attempts=None, timeout=GIVE_UP_SECONDS)
         url = ""
@@ -134,6 +136,8 @@ class _Fetcher:
                 with attempt:
                     url = self.urls[(number + attempt.num - 1) % len(self.urls)]
                     done = sum(batch.num_rows for batch in batches)
+                    if done == wanted.count:  # it failed behind its last batch: that one is asked for again
+                        done -= batches.pop().num_rows
                     missing = {"start": wanted.start + done, "count": wanted.count - done}
                     for batch in self._request(url, wanted.model_copy(update=missing)):
                         batches.append(batch)

@@ -63,7 +63,7 @@ def evaluate(
         x, y = (
             torch.from_numpy(ids[first : first + batch_size]).to(device) for ids in (input_ids, target_ids)
         )
-        with torch.inference_mode():
+        with torch.no_grad():
             losses.append(float(model(x, y)) * len(x))
         predicted.append(model.generate(x).cpu().numpy())
     model.train()

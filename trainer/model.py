@@ -53,7 +53,7 @@ class Transformer(nn.Module):
         ]
         return torch.stack(losses).sum()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(self, inputs: Tensor) -> Tensor:
         """The greedy output (B, T, slots) for inputs (B, L, slots), a position at a time with cached keys."""
         memory = self._encode(inputs)

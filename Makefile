@@ -1,0 +1,35 @@
+# make demo     install, train the quickstart through HTTP, draw its picture
+# make test     install, run the tests
+# make lint     style and types
+# make clean    remove the environment and the caches; runs/ stays
+#
+# TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/matstream train quickstart --overwrite
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("matstream needs Python 3.11 or later: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+ifdef TORCH_INDEX_URL
+	$(BIN)/pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX_URL) torch
+endif
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[generator,trainer,dev]'
+	touch $@

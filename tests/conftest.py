@@ -1,0 +1,100 @@
+"""Generator services on real sockets, for every folder of tests."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pytest
+from hypothesis import settings
+
+settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("stable")
+
+
+class Server(NamedTuple):
+    url: str
+    process: subprocess.Popen[str]
+    stderr: IO[str]
+
+
+@contextlib.contextmanager
+def _serving(embedded: bool = True, **environment: str) -> Iterator[Server]:
+    port = 0 if embedded else _free_port()
+    with tempfile.TemporaryFile("w+") as stderr:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"from generator_service.cli import serve; serve(port={port}, embedded={embedded})",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if embedded else subprocess.DEVNULL,
+            stderr=stderr,
+            env=os.environ | environment,
+            text=True,
+        )
+        try:
+            url = process.stdout.readline().strip() if embedded else f"http://127.0.0.1:{port}"
+            _wait_until_it_accepts(url, process)
+            yield Server(url, process, stderr)
+        finally:
+            process.stdin.close()
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_until_it_accepts(url: str, process: subprocess.Popen[str]) -> None:
+    address = urlsplit(url)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            socket.create_connection((address.hostname, address.port), timeout=5).close()
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"the service at {url!r} does not start (status {process.poll()})")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a generator service that every test may share."""
+    with _serving() as started:
+        yield started.url
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Server]]:
+    """Start another service: `start_server(embedded=True, **environment)` has .url, .process and .stderr."""
+    with contextlib.ExitStack() as started:
+        yield lambda embedded=True, **environment: started.enter_context(_serving(embedded, **environment))
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[Iterable[pa.RecordBatch]], list[str]]:
+    """A function from record batches to one text a sample; texts are equal only where every bit is."""
+
+    def read(batches: Iterable[pa.RecordBatch]) -> list[str]:
+        samples = []
+        for batch in batches:
+            columns = (getattr(column, "storage", column).to_pylist() for column in batch.columns)
+            samples += map(repr, zip(*columns, strict=True))
+        return samples
+
+    return read

@@ -1,0 +1,322 @@
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from shared.errors import RefusedError, explain
+from shared.operations import OPERATIONS
+from shared.spec import MAX_DIM, MAX_INDEX, SampleRange, StreamSpec, stream_key
+
+
+def spec(**fields) -> StreamSpec:
+    return StreamSpec(**({"operation": "add", "dim": 5} | fields))
+
+
+ranges = st.tuples(st.integers(1, MAX_DIM), st.integers(1, MAX_DIM)).map(sorted)
+dims = ranges.map(lambda ends: f"{ends[0]}-{ends[1]}") | st.integers(1, MAX_DIM)
+numbers = st.floats(1e-100, 1e100) | st.integers(1, 10**100)
+
+
+@st.composite
+def fields(draw) -> dict:
+    """The fields of any valid spec, defaults left out at times."""
+    operation = draw(st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=1, max_size=4))
+    optional = {
+        "coefficients": st.sampled_from(["uniform", "gaussian"]),
+        "scale": numbers | st.tuples(st.integers(1, 99), st.integers(99, 10**6)).map("{0[0]}-{0[1]}".format),
+        "spectrum": st.just("semicircle"),
+        "noise": st.floats(0, 1e6),
+        "max_abs": numbers,
+    }
+    if not any(OPERATIONS[name].square for name in operation):
+        optional["cols"] = dims
+    return {"operation": operation, "dim": draw(dims)} | draw(st.fixed_dictionaries({}, optional=optional))
+
+
+@given(fields())
+def test_the_canonical_form_reads_back_as_the_same_spec(given_fields):
+    original = StreamSpec(**given_fields)
+    again = StreamSpec(**json.loads(original.canonical()))
+    assert again == original
+    assert hash(again) == hash(original)
+    assert again.canonical() == original.canonical()
+    assert stream_key(again, 1, "test", 2) == stream_key(original, 1, "test", 2)
+
+
+@given(fields())
+def test_values_written_as_in_a_url_make_the_same_spec(given_fields):
+    original = StreamSpec(**given_fields)
+    url = {name: str(value) for name, value in original.fields().items()}
+    assert StreamSpec(**url).canonical() == original.canonical()
+
+
+@given(fields(), st.randoms(use_true_random=False))
+def test_the_order_in_which_fields_and_names_are_given_changes_nothing(given_fields, random):
+    shuffled = list(given_fields.items())
+    random.shuffle(shuffled)
+    other = dict(shuffled)
+    other["operation"] = random.sample(given_fields["operation"], len(given_fields["operation"]))
+    assert StreamSpec(**other).canonical() == StreamSpec(**given_fields).canonical()
+
+
+def test_the_canonical_form_has_sorted_keys_and_no_defaults():
+    assert spec().canonical() == '{"dim":5,"operation":"add"}'
+    text = spec(
+        operation="eigenvalues,add",
+        dim="2-3",
+        coefficients="gaussian",
+        scale="1-9",
+        noise=0.05,
+        max_abs=50.0,
+        spectrum="semicircle",
+    ).canonical()
+    assert text == (
+        '{"coefficients":"gaussian","dim":"2-3","max_abs":50,"noise":0.05,'
+        '"operation":"add,eigenvalues","scale":"1-9"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"dim": 5}, {"dim": "5-5"}),
+        ({"dim": 5}, {"dim": "5"}),
+        ({"dim": 5}, {"dim": np.int64(5)}),
+        ({"dim": 5}, {"dim": "005"}),
+        ({"cols": "7"}, {"cols": "7-7"}),
+        ({"scale": 10}, {"scale": 10.0}),
+        ({"scale": 10}, {"scale": "10.0"}),
+        ({"scale": 10}, {"scale": "1e1"}),
+        ({"scale": 10}, {}),
+        ({"scale": 3}, {"scale": "3-3"}),
+        ({"scale": 1e20}, {"scale": 10**20}),
+        ({"scale": "0.1"}, {"scale": 0.1}),
+        ({"noise": 0}, {"noise": -0.0}),
+        ({"noise": "0"}, {}),
+        ({"max_abs": None}, {}),
+        ({"cols": None}, {}),
+        ({"max_abs": "1e3"}, {"max_abs": 1000}),
+        ({"operation": "add,transpose"}, {"operation": ["transpose", "add"]}),
+        ({"operation": "add,transpose"}, {"operation": ("transpose,add", "add")}),
+        ({"operation": "add"}, {"operation": ["add", "add"]}),
+        ({"spectrum": "semicircle"}, {"spectrum": ["semicircle"]}),
+    ],
+)
+def test_two_ways_to_write_a_spec_have_one_key(one, other):
+    one, other = spec(**one), spec(**other)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.canonical() == other.canonical()
+    assert stream_key(one, 0, "train", 0) == stream_key(other, 0, "train", 0)
+
+
+def test_whatever_differs_has_another_key():
+    specs = [
+        spec(),
+        spec(dim=6),
+        spec(dim="5-6"),
+        spec(cols=5),
+        spec(cols=6),
+        spec(operation="transpose"),
+        spec(operation="add,transpose"),
+        spec(coefficients="gaussian"),
+        spec(scale=11),
+        spec(scale="1-10"),
+        spec(noise=0.1),
+        spec(max_abs=10),
+    ]
+    addresses = [(one, 0, "train", 0) for one in specs]
+    addresses += [
+        (spec(), 1, "train", 0),
+        (spec(), 0, "valid", 0),
+        (spec(), 0, "test", 0),
+        (spec(), 0, "train", 1),
+    ]
+    keys = {stream_key(*address) for address in addresses}
+    assert len(keys) == len(addresses)
+    assert all(0 <= key < 2**128 for key in keys)
+
+
+def test_keys_are_those_of_every_release():
+    plain = StreamSpec(operation="eigenvalues", dim=5)
+    mixed = StreamSpec(
+        operation="add,eigenvalues", dim="2-3", scale="1-9", noise=0.05, max_abs=50, coefficients="gaussian"
+    )
+    assert f"{stream_key(plain, 0, 'train', 0):032x}" == "a77cac8154f6b4f2b9f4850d89491bfc"
+    assert f"{stream_key(mixed, 7, 'valid', 3):032x}" == "21b4b692a2a6a9785368c263def19cdf"
+
+
+def test_a_spec_is_frozen_and_hashable():
+    original = spec()
+    with pytest.raises(ValidationError):
+        original.dim = 6
+    assert {original: "a value"}[spec(dim="5")] == "a value"
+    assert pickle.loads(pickle.dumps(original)) == original
+
+
+def test_shapes_are_known_where_no_sample_can_have_another():
+    assert spec().input_shape() == (5, 10)
+    assert spec(dim=2, cols=3).input_shape() == (2, 6)
+    assert spec(dim=2, cols=3).target_shape() == (2, 3)
+    assert spec(operation="transpose", dim=2, cols=3).target_shape() == (3, 2)
+    assert spec(operation="eigenvalues").target_shape() == (5, 1)
+    assert spec(dim="2-3").input_shape() is None
+    assert spec(cols="2-3").target_shape() is None
+    assert spec(operation="add,transpose").input_shape() is None
+    assert spec(operation="add,transpose").target_shape() == (5, 5)
+    assert spec(operation="eigenvalues,transpose").input_shape() == (5, 5)
+    assert spec(operation="eigenvalues,transpose").target_shape() is None
+
+
+NOT_FINITE = [math.nan, math.inf, -math.inf, "nan", "inf", "Infinity", "1e999"]
+REFUSED_FIELDS = [
+    *[
+        (name, value)
+        for name in ("dim", "cols")
+        for value in [
+            *(0, -1, MAX_DIM + 1, 10**9, 10**400, 5.0, True, [5], (2, 3), {"low": 2}, b"5", math.nan),
+            *(
+                "0",
+                "-1",
+                "5-3",
+                "0-3",
+                "1e3",
+                "5.0",
+                "+5",
+                " 5",
+                "5 ",
+                "5-",
+                "-5",
+                "1-2-3",
+                "5–6",
+                "٥",
+                "1_0",
+            ),
+            *("", "five", "9" * 60, f"2-{10**9}"),
+        ]
+    ],
+    ("dim", None),
+    *[
+        ("scale", value)
+        for value in [*NOT_FINITE, 1e308, "1e308", 0, -1, "0", "-1", "9-3", "0-5", "1-2-3", f"1-{10**9}"]
+    ],
+    *[
+        ("scale", value)
+        for value in [5e-324, 10**400, True, None, "", "ten", "1,2", [10], "1_0", "٣", "0x10"]
+    ],
+    *[("noise", value) for value in [*NOT_FINITE, -1, "-1", -1e-9, 1e308, True, None, "", "1-2", "low"]],
+    *[("max_abs", value) for value in [*NOT_FINITE, 0, "0", -1, 1e308, "1e308", True, "", "1-2", [1]]],
+    *[
+        ("operation", value)
+        for value in [
+            None,
+            "",
+            [],
+            "sum",
+            "Add",
+            " add",
+            "add,",
+            "add,,add",
+            "add;add",
+            5,
+            ["add", 5],
+            {"add": 1},
+        ]
+    ],
+    ("operation", [["add"]]),
+    ("operation", [{}]),
+    *[("coefficients", value) for value in ["", "normal", "Uniform", None, 3, ["uniform"]]],
+    *[("spectrum", value) for value in ["", "flat", None, [], "semicircle,flat"]],
+]
+
+
+@pytest.mark.parametrize(("field", "value"), REFUSED_FIELDS)
+def test_a_bad_value_is_refused_with_its_field_named(field, value):
+    with pytest.raises(ValidationError) as refused:
+        spec(**{field: value})
+    problems = explain(refused.value.errors(), StreamSpec.model_fields)
+    assert [problem.field for problem in problems] == [field]
+    assert len(str(problems[0])) < 300
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[
+            (name, value)
+            for name in ("seed", "start")
+            for value in [-1, "-1", 2**63, 10**400, 1.5, "1.0", True, None]
+        ],
+        *[("count", value) for value in [0, -1, "0", 2**63, "1e3", 1.0, True, None, ""]],
+        *[("split", value) for value in ["", "Train", "dev", None, 0]],
+    ],
+)
+def test_a_bad_address_is_refused_with_its_field_named(field, value):
+    with pytest.raises(ValidationError) as refused:
+        SampleRange(**({"count": 1} | {field: value}))
+    assert [problem.field for problem in explain(refused.value.errors(), ())] == [field]
+
+
+def test_an_unknown_field_is_refused_with_the_known_ones_named():
+    with pytest.raises(ValidationError) as refused:
+        spec(dimension=5)
+    [problem] = explain(refused.value.errors(), StreamSpec.model_fields)
+    assert problem.field == "dimension"
+    assert all(name in str(problem) for name in StreamSpec.model_fields)
+
+
+@pytest.mark.parametrize("operation", ["eigenvalues", "add,eigenvalues"])
+@pytest.mark.parametrize("cols", [5, 6, "5-6"])
+def test_square_operations_refuse_cols(operation, cols):
+    with pytest.raises(ValidationError) as refused:
+        spec(operation=operation, cols=cols)
+    [problem] = explain(refused.value.errors(), StreamSpec.model_fields)
+    assert problem.field == "cols"
+    assert str(cols) in str(problem)
+    assert "eigenvalues" in problem.message
+
+
+def test_a_range_may_end_at_the_last_index_and_not_after_it():
+    assert SampleRange(start=MAX_INDEX - 1, count=1).count == 1
+    assert SampleRange(count=MAX_INDEX).start == 0
+    for start, count in [(MAX_INDEX, 1), (MAX_INDEX - 1, 2), (1, MAX_INDEX), ("1", str(MAX_INDEX))]:
+        with pytest.raises(ValidationError) as refused:
+            SampleRange(start=start, count=count)
+        [problem] = explain(refused.value.errors(), ())
+        assert problem.field == "count"
+        assert str(2**63 - 1) in problem.message
+
+
+def test_problems_are_sentences_with_field_value_and_what_is_allowed():
+    with pytest.raises(ValidationError) as refused:
+        StreamSpec(dim="5-3", scale=math.nan, noise=-1, coefficients="normal", rows=3)
+    sentences = [str(problem) for problem in explain(refused.value.errors(), ["operation", "dim"])]
+    assert sentences == [
+        "operation: is required",
+        "dim='5-3': must be a whole number from 1 to 4096 or an increasing range of them like \"5-15\"",
+        "coefficients='normal': input should be 'uniform' or 'gaussian'",
+        'scale=nan: must be a number from 1e-100 to 1e+100 or an increasing range like "1-100"',
+        "noise=-1: must be a number from 0 to 1e+06",
+        "rows=3: is not a known name; known are operation, dim",
+    ]
+
+
+def test_a_conflict_blames_the_field_that_may_not_be_given():
+    with pytest.raises(ValidationError) as refused:
+        StreamSpec(operation="eigenvalues", dim=5, cols="6-7")
+    [problem] = explain(refused.value.errors(), StreamSpec.model_fields)
+    assert str(problem) == "cols='6-7': is not for eigenvalues: square matrices only"
+
+
+def test_refusals_read_as_one_message():
+    with pytest.raises(ValidationError) as refused:
+        StreamSpec(operation="add", dim=0, noise=-1)
+    error = RefusedError(explain(refused.value.errors(), StreamSpec.model_fields))
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("dim=0: must be")
+    assert "; noise=-1: must be" in str(error)

@@ -1,0 +1,52 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SIDES = ("generator_service", "shared", "trainer")
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}
+
+
+def _modules(side: str) -> list[Path]:
+    return sorted((ROOT / side).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("side", "forbidden"),
+    [
+        ("shared", {"generator_service", "trainer", "matstream", "fastapi", "starlette", "uvicorn", "torch"}),
+        ("generator_service", {"trainer", "matstream", "torch"}),
+        ("trainer", {"generator_service", "matstream", "fastapi", "starlette", "uvicorn"}),
+    ],
+)
+def test_a_side_imports_nothing_it_must_not_know(side, forbidden):
+    assert _modules(side)
+    offences = {str(path): _imports(path) & forbidden for path in _modules(side)}
+    assert not {path: names for path, names in offences.items() if names}
+
+
+def test_only_the_command_line_names_both_sides():
+    modules = [*ROOT.glob("*.py"), *(path for side in SIDES for path in _modules(side))]
+    both = [path.name for path in modules if {"generator_service", "trainer"} <= _imports(path)]
+    assert set(both) <= {"matstream.py"}
+
+
+@pytest.mark.parametrize("module", ["trainer.client", "generator_service.cli"])
+def test_neither_the_client_nor_the_service_loads_torch(module):
+    if not (ROOT / f"{module.replace('.', '/')}.py").exists():
+        pytest.skip(f"there is no {module} yet")
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

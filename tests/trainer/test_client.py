@@ -1,0 +1,250 @@
+"""The client against real sockets: a generator, and servers that misbehave in one way each."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from generator_service.stream import batches, generate
+from shared.spec import SampleRange, StreamSpec
+from shared.wire import from_batch, provenance, schema, write_stream
+from trainer import client
+from trainer.client import StreamError, stream
+
+SPEC = StreamSpec(operation="eigenvalues", dim=3)
+Answer = Callable[[BaseHTTPRequestHandler, StreamSpec, SampleRange, int], None]
+
+
+@contextmanager
+def misbehaving(answer: Answer) -> Iterator[tuple[str, list[SampleRange]]]:
+    """A server whose request i is answered by `answer(handler, spec, samples, i)`, and what it was asked."""
+    asked: list[SampleRange] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+            samples = SampleRange(**{name: query.pop(name) for name in ("seed", "split", "start", "count")})
+            asked.append(samples)
+            answer(self, StreamSpec(**query), samples, len(asked) - 1)
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def body(
+    spec: StreamSpec, samples: SampleRange, batch_rows: int = 100, fingerprint: str | None = None
+) -> bytes:
+    made = list(batches(spec, samples, batch_rows))
+    found = schema(spec, samples, fingerprint) if fingerprint else made[0].schema
+    made = [batch.replace_schema_metadata(found.metadata) for batch in made]
+    return b"".join(bytes(buffer) for buffers in write_stream(made, found) for buffer in buffers)
+
+
+def send(
+    handler: BaseHTTPRequestHandler, content: bytes, length: int | None = None, status: int = 200
+) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(content) if length is None else length))
+    handler.end_headers()
+    handler.wfile.write(content)
+    if length is not None:
+        handler.close_connection = True
+
+
+def rows(made: Iterator[pa.RecordBatch]) -> list[dict]:
+    return pa.Table.from_batches(list(made)).to_pylist()
+
+
+@pytest.mark.parametrize(("connections", "request_samples"), [(1, None), (2, 97), (3, 1000), (4, 5000)])
+def test_any_cut_into_requests_gives_the_same_samples(server, connections, request_samples):
+    made = stream(
+        server, SPEC, 3, "valid", 10, 2500, connections=connections, request_samples=request_samples
+    )
+    assert rows(made) == generate(SPEC, 3, "valid", 10, 2500).to_pylist()
+
+
+def test_samples_of_varying_shape_and_operation_arrive_as_generated(server):
+    spec = StreamSpec(operation="add,eigenvalues", dim="1-6", noise=0.1)
+    assert rows(stream(server, spec, 0, "train", 0, 700)) == generate(spec, 0, "train", 0, 700).to_pylist()
+
+
+def test_every_batch_says_the_range_that_was_asked_for(server):
+    made = list(stream(server, SPEC, 0, "test", 5, 400, request_samples=150))
+    assert {provenance(batch.schema)["start"] for batch in made} == {"5"}
+    assert {provenance(batch.schema)["count"] for batch in made} == {"400"}
+
+
+def test_a_cut_answer_is_asked_for_again_from_the_first_missing_sample_only():
+    def cut_once(handler, spec, samples, number):
+        whole = body(spec, samples)
+        send(handler, whole[: len(whole) // 2], len(whole)) if number == 0 else send(handler, whole)
+
+    with misbehaving(cut_once) as (url, asked):
+        made = rows(stream(url, SPEC, 0, "train", 0, 1000, connections=1))
+    assert made == generate(SPEC, 0, "train", 0, 1000).to_pylist()
+    assert [samples.start for samples in asked] == [0, 400]
+    assert [samples.count for samples in asked] == [1000, 600]
+
+
+def _flip(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda whole: whole[:-8], "end mark"),
+        (lambda whole: whole[: len(whole) // 2], "cut|damaged"),
+        (lambda whole: whole + b"more", "do not belong"),
+        (lambda whole: _flip(whole, len(whole) * 3 // 4), "damaged"),
+        (lambda whole: b"", "cut|damaged"),
+        (lambda whole: b"<html>a proxy's error page</html>", "cut|damaged"),
+    ],
+)
+def test_an_answer_that_is_always_damaged_is_refused_with_a_reason(damage, said):
+    def answer(handler, spec, samples, number):
+        send(handler, damage(body(spec, samples)))
+
+    with misbehaving(answer) as (url, asked), pytest.raises(StreamError, match=said) as raised:
+        rows(stream(url, SPEC, 0, "train", 0, 300))
+    assert url in str(raised.value)
+    assert len(asked) == client.MAX_DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"spec": StreamSpec(operation="eigenvalues", dim=3, scale=11)}, "spec"),
+        ({"seed": 1}, "seed"),
+        ({"split": "test"}, "split"),
+        ({"start": 7}, "start"),
+        ({"count": 299}, "count"),
+    ],
+)
+def test_the_answer_to_another_question_is_refused_naming_what_differs(other, named):
+    def answer(handler, spec, samples, number):
+        changed = samples.model_copy(update={name: v for name, v in other.items() if name != "spec"})
+        send(handler, body(other.get("spec", spec), changed))
+
+    with misbehaving(answer) as (url, _), pytest.raises(StreamError, match=rf"\b{named} is"):
+        rows(stream(url, SPEC, 0, "train", 0, 300))
+
+
+def test_a_busy_generator_is_asked_again_after_the_time_it_names():
+    def busy_once(handler, spec, samples, number):
+        if number:
+            send(handler, body(spec, samples))
+            return
+        handler.send_response(503)
+        handler.send_header("Retry-After", "1")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with misbehaving(busy_once) as (url, asked):
+        started = time.monotonic()
+        made = rows(stream(url, SPEC, 0, "train", 0, 50))
+    assert len(made) == 50
+    assert len(asked) == 2
+    assert time.monotonic() - started >= 1
+
+
+def test_a_refusal_is_not_asked_again_and_keeps_the_generators_words():
+    def refuse(handler, spec, samples, number):
+        send(handler, b'{"detail": "dim=3: must be at most 2 on this service"}', status=422)
+
+    with (
+        misbehaving(refuse) as (url, asked),
+        pytest.raises(StreamError, match="422: dim=3: must be at most 2"),
+    ):
+        rows(stream(url, SPEC, 0, "train", 0, 50))
+    assert len(asked) == 1
+
+
+def test_a_dead_generator_is_replaced_by_a_living_one(server, start_server):
+    dead = start_server()
+    dead.process.kill()
+    dead.process.wait()
+    made = rows(stream([dead.url, server], SPEC, 0, "train", 0, 900, request_samples=300))
+    assert made == generate(SPEC, 0, "train", 0, 900).to_pylist()
+
+
+def test_a_generator_that_dies_in_the_middle_is_replaced(server, start_server):
+    dying = start_server()
+    made = stream([dying.url, server], SPEC, 0, "train", 0, 200_000, request_samples=10_000)
+    first = next(made)
+    dying.process.kill()
+    taken = first.num_rows
+    for batch in made:
+        assert batch.column("index")[0].as_py() == taken
+        taken += batch.num_rows
+    assert taken == 200_000
+
+
+def test_an_unreachable_generator_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setattr(client, "GIVE_UP_SECONDS", 0.5)
+    with pytest.raises(StreamError, match=re.escape("http://127.0.0.1:9")):
+        rows(stream("http://127.0.0.1:9", SPEC, 0, "train", 0, 5))
+
+
+def test_generators_with_other_numerics_are_not_mixed(server):
+    def answer(handler, spec, samples, number):
+        send(handler, body(spec, samples, fingerprint="another machine"))
+
+    with misbehaving(answer) as (url, _), pytest.raises(StreamError, match="numerics"):
+        rows(stream([server, url], SPEC, 0, "train", 0, 900, request_samples=300))
+
+
+def test_a_slow_reader_makes_the_client_wait_not_hoard():
+    def answer(handler, spec, samples, number):
+        send(handler, body(spec, samples))
+
+    with misbehaving(answer) as (url, asked):
+        made = stream(url, SPEC, 0, "train", 0, 100_000, connections=2, request_samples=100)
+        next(made)
+        time.sleep(0.5)
+        assert len(asked) <= 3
+        made.close()
+
+
+def test_a_loopback_generator_is_reached_whatever_proxy_is_set(server, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert len(rows(stream(server, SPEC, 0, "train", 0, 5))) == 5
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [((-1, "train", 0, 5), "seed"), ((0, "dev", 0, 5), "split"), ((0, "train", 0, 0), "count")],
+)
+def test_a_bad_address_is_refused_before_anything_is_asked(address, named):
+    with pytest.raises(ValueError, match=named):
+        stream("http://127.0.0.1:9", SPEC, *address)
+
+
+def test_a_url_without_its_scheme_is_refused():
+    with pytest.raises(StreamError, match="must be a URL"):
+        stream("localhost:8000", SPEC, 0, "train", 0, 5)
+
+
+def test_the_arrays_of_a_batch_are_views_of_what_arrived(server):
+    batch = next(stream(server, SPEC, 0, "train", 0, 5))
+    samples = from_batch(batch)
+    assert not samples.input.flags.owndata
+    np.testing.assert_array_equal(samples.index, np.arange(5))
