@@ -50,13 +50,15 @@ def stream(
     *,
     connections: int = 2,
     request_samples: int | None = None,
+    cancelled: threading.Event | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Samples [start, start+count) in order, every batch verified before it is yielded.
 
     The range is cut into requests of `request_samples` (by default about REQUEST_BYTES each), of which
     `connections` are under way at a time, spread over the generators at `urls`. What fails is asked for
     again, from the first missing sample on, at the next generator. Memory is bounded by `connections`
-    requests, however long the range and however slow the reader.
+    requests, however long the range and however slow the reader. Another thread may set `cancelled`, so
+    that nothing is asked again.
 
     Raises ValueError for an address out of range, StreamError for a stream that cannot be had, or that
     comes from generators whose numerics fingerprints differ.
@@ -71,7 +73,7 @@ def stream(
         samples.model_copy(update={"start": first, "count": min(size, start + count - first)})
         for first in range(start, start + count, size)
     )
-    return _in_order(_Fetcher(urls, spec), samples, ranges, connections)
+    return _in_order(_Fetcher(urls, spec, cancelled or threading.Event()), samples, ranges, connections)
 
 
 def _in_order(
@@ -101,18 +103,18 @@ def _in_order(
 class _Fetcher:
     """Fetches ranges of one stream from any of several generators; used by several threads."""
 
-    def __init__(self, urls: list[str], spec: StreamSpec) -> None:
+    def __init__(self, urls: list[str], spec: StreamSpec, cancelled: threading.Event) -> None:
         self.urls = [url.rstrip("/") for url in urls]
         self.spec = spec
         self.fingerprint = ""  # of the generator that answered first; the others must have the same
-        self._closed = threading.Event()
+        self._cancelled = cancelled
         self._lock = threading.Lock()
-        timeout = httpx.Timeout(60, connect=10)
+        timeout = httpx.Timeout(30, connect=10)
         self._http = httpx.Client(mounts=_DIRECT, timeout=timeout, headers={"Accept-Encoding": "identity"})
 
     def close(self) -> None:
         """Retry nothing any more, and let go of the connections."""
-        self._closed.set()
+        self._cancelled.set()
         self._http.close()
 
     def fetch(self, wanted: SampleRange, number: int) -> list[pa.RecordBatch]:
@@ -124,12 +126,12 @@ class _Fetcher:
             nonlocal damaged
             damaged += isinstance(error, WireError)
             passing = isinstance(error, WireError | _BusyError | httpx.TransportError)
-            if not passing or damaged >= MAX_DAMAGED or self._closed.is_set():
+            if not passing or damaged >= MAX_DAMAGED or self._cancelled.is_set():
                 return False
             logger.warning("%s: %s; asking again", url, error)
             return (isinstance(error, _BusyError) and error.seconds) or True
 
-        attempts = stamina.retry_context(on=ask_again, attempts=None, timeout=GIVE_UP_SECONDS)
+        attempts = stamina.retry_context(on=ask_again, attempts=None, timeout=GIVE_UP_SECONDS, wait_max=2)
         url = ""
         try:
             for attempt in attempts:

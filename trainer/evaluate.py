@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,14 @@ def evaluate(
     split: str,
     count: int,
     batch_size: int,
+    cancelled: threading.Event | None = None,
 ) -> Evaluation:
     """Predict samples [0, count) of a split greedily, and score them.
 
-    Raises StreamError if the stream cannot be had.
+    Raises StreamError if the stream cannot be had, at once when `cancelled` is set.
     """
-    columns = [from_batch(batch) for batch in client.stream(urls, spec, seed, split, 0, count)]
+    batches = client.stream(urls, spec, seed, split, 0, count, cancelled=cancelled)
+    columns = [from_batch(batch) for batch in batches]
     inputs, targets = (
         np.concatenate([matrices(getattr(c, name)) for c in columns]) for name in ("input", "target")
     )

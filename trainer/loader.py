@@ -67,6 +67,7 @@ class Loader:
             end - position,
             connections=connections,
             request_samples=request_samples,
+            cancelled=self._closed,
         )
         self._thread = threading.Thread(target=self._encode_ahead, args=(batches,), daemon=True)
         self._thread.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from shared.errors import UserError
@@ -63,6 +64,8 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
         model.parameters(), betas=(0.9, 0.98), weight_decay=training.weight_decay, fused=True
     )
     position = _restore(run.folder, model, optimizer)
+    if position.samples == training.samples:
+        return Trained(model, position, None)
     metrics = _Metrics(run.folder, position.samples)
     loader = Loader(
         urls,
@@ -94,17 +97,10 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                 started, waited = time.perf_counter(), loader.waited
                 size = min(training.batch_size, training.samples - position.samples)
                 inputs, targets = loader.take(size, stop)
-                with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-                    loss = model(inputs.to(device), targets.to(device))
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(training, position.samples)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
-                optimizer.step()
-
+                rate = learning_rate(training, position.samples)
+                loss = _step(model, optimizer, training, rate, inputs.to(device), targets.to(device))
                 before, position.samples = position.samples, position.samples + size
-                position.loss_sum += loss.item()
+                position.loss_sum += loss
                 position.loss_steps += 1
                 position.seconds += time.perf_counter() - started
                 position.waited += loader.waited - waited
@@ -125,7 +121,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                     position.loss_sum, position.loss_steps = 0.0, 0
                     logged = Position(**asdict(position))
                 if due(training.validate_every):
-                    record = _validation_record(position, validate(run, model, urls, "valid"))
+                    record = _validation_record(position, validate(run, model, urls, "valid", stop))
                     metrics.write(record)
                     progress.report(record)
                 if due(training.checkpoint_every):
@@ -135,12 +131,13 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
         except TrainingError:
             raise
         except UserError:
-            save()
-            raise
+            if not stop.is_set():
+                save()
+                raise
         finally:
             loader.close()
             metrics.close()
-        if stop.is_set() and position.samples < training.samples:
+        if stop.is_set():
             stopped_by = stop.name
         if stopped_by is not None:
             save()
@@ -156,6 +153,26 @@ def build_model(recipe: Recipe) -> Transformer:
     return Transformer(sequences, sizes.width, sizes.heads, sizes.encoder_layers, sizes.decoder_layers)
 
 
+def _step(
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    training: TrainingSection,
+    rate: float,
+    inputs: Tensor,
+    targets: Tensor,
+) -> float:
+    """One step of the optimiser at a learning rate; returns the loss before it."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
+        loss = model(inputs, targets)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
+    optimizer.step()
+    return float(loss)
+
+
 def learning_rate(training: TrainingSection, samples: int) -> float:
     """The rate of the step that begins after `samples`: a linear rise, then a cosine down."""
     if samples < training.warmup:
@@ -167,7 +184,13 @@ def learning_rate(training: TrainingSection, samples: int) -> float:
     return training.learning_rate * (lowest + (1 - lowest) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def validate(run: Run, model: Transformer, urls: Sequence[str], split: str) -> Evaluation:
+def validate(
+    run: Run,
+    model: Transformer,
+    urls: Sequence[str],
+    split: str,
+    cancelled: threading.Event | None = None,
+) -> Evaluation:
     """Score the model on held-out samples of the run's own stream, as many as its recipe says for `split`."""
     recipe, evaluation = run.recipe, run.recipe.evaluation
     return evaluate(
@@ -180,6 +203,7 @@ def validate(run: Run, model: Transformer, urls: Sequence[str], split: str) -> E
         split,
         evaluation.test_samples if split == "test" else evaluation.validation_samples,
         evaluation.batch_size,
+        cancelled,
     )
 
 

@@ -1,0 +1,208 @@
+"""Training as a user runs it: real processes, signals, and what they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainer import checkpoint
+
+TINY = {
+    "model.width": 16,
+    "model.heads": 2,
+    "training.samples": 6400,
+    "training.batch_size": 32,
+    "training.warmup": 640,
+    "training.log_every": 32,
+    "training.validate_every": 1600,
+    "training.checkpoint_every": 640,
+    "evaluation.validation_samples": 20,
+    "evaluation.test_samples": 50,
+}
+
+
+def train(folder: Path, *options: str, **changed: object) -> subprocess.Popen[str]:
+    """`matstream train quickstart`, made tiny, in a folder; `section__key=value` changes the recipe."""
+    settings = TINY | {key.replace("__", "."): value for key, value in changed.items()}
+    flags = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    return matstream(folder, "train", "quickstart", *flags, *options)
+
+
+def matstream(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "matstream", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """The loss of every line of metrics.jsonl, by samples; a line that stands twice is a failure."""
+    found: dict[int, float] = {}
+    for line in (folder / "runs/quickstart/metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if "loss" in record:
+            assert record["samples"] not in found
+            found[record["samples"]] = record["loss"]
+    return found
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """A folder with a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    status, _, err = finish(train(folder))
+    assert status == 0, err
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(undisturbed):
+    run = undisturbed / "runs/quickstart"
+    result = json.loads((run / "result.json").read_text())
+    assert set(result["accuracy"]) == {"0.05", "0.02", "0.01", "0.005"} == set(result["accuracy_strict"])
+    assert result["samples_seen"] == 6400
+    assert result["train_seconds"] > 0
+    assert result["invalid"] >= 0
+    assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "tensorboard").iterdir())
+    assert (run / "evaluation.zarr").is_dir()
+    assert 'precision = "fp32"' in (run / "recipe.toml").read_text()
+    assert checkpoint.latest(run / "checkpoints").name == "000000006400"
+
+
+def test_away_from_a_terminal_progress_is_json_lines(undisturbed, tmp_path):
+    _, _, err = finish(train(tmp_path, training__samples=640))
+    records = [json.loads(line) for line in err.splitlines()]
+    assert {"samples", "loss", "samples_per_second", "data_wait"} <= set(records[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
+    undisturbed, tmp_path, number
+):
+    checkpoints = tmp_path / "runs/quickstart/checkpoints"
+    for again in (False, True):
+        process = train(tmp_path, "--resume", fetch__request_samples=700) if again else train(tmp_path)
+        seen = checkpoint.latest(checkpoints)
+        wait_for(lambda seen=seen: checkpoint.latest(checkpoints) not in (None, seen), process)
+        offspring = children(process)
+        assert offspring
+        process.send_signal(number)
+        status, _, err = finish(process)
+        assert status != 0
+        if number != signal.SIGKILL:
+            assert "go on with --resume" in err.splitlines()[-1]
+            assert "Traceback" not in err
+        _, alive = psutil.wait_procs(offspring, timeout=10)
+        assert alive == []
+
+    status, _, err = finish(train(tmp_path, "--resume", fetch__connections=3))
+    assert status == 0, err
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_a_finished_run_that_is_resumed_is_only_scored_again(undisturbed):
+    before = losses(undisturbed)
+    status, out, err = finish(train(undisturbed, "--resume"))
+    assert status == 0, err
+    assert "accuracy" in out
+    assert losses(undisturbed) == before
+
+
+def test_a_time_limit_stops_with_a_checkpoint(tmp_path):
+    status, _, err = finish(train(tmp_path, training__time_limit=0.2))
+    assert status != 0
+    assert "time limit" in err.splitlines()[-1]
+    assert checkpoint.latest(tmp_path / "runs/quickstart/checkpoints") is not None
+
+
+def test_an_existing_run_is_refused_and_kept(undisturbed):
+    before = losses(undisturbed)
+    status, _, err = finish(train(undisturbed))
+    assert status != 0
+    assert "--resume" in err
+    assert "--overwrite" in err
+    assert len(err.splitlines()) == 1
+    assert losses(undisturbed) == before
+
+
+def test_a_run_is_not_resumed_under_another_recipe(undisturbed):
+    status, _, err = finish(train(undisturbed, "--resume", model__width=32))
+    assert status != 0
+    assert "model.width=32: the run to resume was begun with 16" in err
+
+
+def test_an_overwritten_run_is_not_lost_to_a_generator_that_refuses(undisturbed):
+    before = losses(undisturbed)
+    status, _, err = finish(train(undisturbed, "--overwrite", stream__dim=200))
+    assert status != 0
+    assert "dim=200: must be at most 128" in err
+    assert losses(undisturbed) == before
+
+
+def test_a_run_that_loses_its_generator_keeps_a_checkpoint_of_its_last_step(tmp_path, start_server):
+    server = start_server()
+    process = train(tmp_path, "--generator", server.url, fetch__request_samples=320)
+    checkpoints = tmp_path / "runs/quickstart/checkpoints"
+    wait_for(lambda: checkpoint.latest(checkpoints), process)
+    server.process.kill()
+    time.sleep(1)
+    process.terminate()
+    terminated = time.monotonic()
+    status, _, err = finish(process)
+    assert time.monotonic() - terminated < 10
+    assert status != 0
+    assert "Traceback" not in err
+    assert "asking again" in err
+    assert "go on with --resume" in err.splitlines()[-1]
+    assert int(checkpoint.latest(checkpoints).name) % 320 == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nonsense"], "recipe 'nonsense': must be one of"),
+        (["train", "quickstart", "--stream.dim", "0"], "stream.dim='0': must be a whole number"),
+        (["train", "quickstart", "--training.lr", "1"], "training.lr='1': is not a known name"),
+        (["train", "quickstart", "--bogus", "1"], "bogus"),
+        (["train", "quickstart", "--resume"], "no run in runs/quickstart to resume"),
+        (["train", "quickstart", "--run", "../x"], "must be a plain name"),
+        (["train", "quickstart", "--generator", "localhost:8000"], "must be a URL like http://"),
+        (["report", "runs/none"], "holds no run"),
+        (["trian"], "trian"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_starts_nothing(tmp_path, arguments, said):
+    status, out, err = finish(matstream(tmp_path, *arguments))
+    assert status != 0
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
