@@ -18,13 +18,13 @@ from cyclopts import App, Parameter
 from shared.errors import UserError
 
 RUNS = Path("runs")
+Setting = dict[str, str] | None  # values of one section of a recipe, by key
 
 # an import that fails -> the extra that brings it
 _EXTRA = {
     "fastapi": "generator",
     "pydantic_settings": "generator",
     "scipy": "generator",
-    "starlette": "generator",
     "threadpoolctl": "generator",
     "uvicorn": "generator",
     "httpx": "trainer",
@@ -38,6 +38,7 @@ _EXTRA = {
 }
 
 app = App(
+    default_parameter=Parameter(negative=()),
     name="matstream",
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
@@ -53,7 +54,12 @@ def train(
     run: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    **settings: dict[str, str],
+    stream: Setting = None,
+    tokens: Setting = None,
+    model: Setting = None,
+    training: Setting = None,
+    evaluation: Setting = None,
+    fetch: Setting = None,
 ) -> None:
     """Train a recipe on a live stream: one that comes with matstream (see `recipes`), or a .toml file.
 
@@ -71,14 +77,27 @@ def train(
         Go on with a run that was stopped.
     overwrite
         Replace a run that exists.
-    settings
-        Any value of the recipe: --section.key VALUE, as in --training.samples 64000.
+    stream
+        The problems: --stream.KEY VALUE, as in --stream.dim 4. So for every section of the recipe.
+    tokens
+        How numbers are written: --tokens.KEY VALUE.
+    model
+        The transformer's sizes: --model.KEY VALUE.
+    training
+        Samples, learning rate, precision and so on: --training.KEY VALUE.
+    evaluation
+        How much is held out: --evaluation.KEY VALUE.
+    fetch
+        How samples travel: --fetch.KEY VALUE.
     """
     from trainer import run as runs
     from trainer.cli import train_run
 
+    sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
+    sections |= {"evaluation": evaluation, "fetch": fetch}
+    overrides = {section: values for section, values in sections.items() if values}
     prepared = runs.prepare(
-        recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=settings
+        recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=overrides
     )
     with _generators(generator) as urls:
         train_run(prepared, urls, resume=resume)
@@ -143,7 +162,7 @@ def _generators(urls: list[str] | None) -> Iterator[list[str]]:
         assert child.stdout is not None
         url = child.stdout.readline().strip()
         if not url:
-            raise UserError("the embedded generator did not start: see above")
+            raise UserError("the embedded generator did not start: its reason stands above")
         try:
             yield [url]
         finally:

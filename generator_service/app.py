@@ -25,10 +25,10 @@ from generator_service.queries import (
     read_query,
     spec_of,
 )
-from generator_service.stream import UndrawableError, batches, generate
+from generator_service.stream import batches, generate
 from generator_service.targets import RESIDUAL_BOUND
 from shared.encodings import ENCODINGS
-from shared.errors import RefusedError
+from shared.errors import Problem, RefusedError
 from shared.operations import OPERATIONS
 from shared.spec import SPECTRA, StreamSpec
 from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema, write_stream
@@ -47,14 +47,14 @@ def create_app(limits: Limits | None = None) -> FastAPI:
         lifespan=_warm_up,
         exception_handlers={
             RefusedError: _on_refused,
-            UndrawableError: _on_undrawable,
             HTTPException: _on_http_error,
             Exception: _on_failure,
         },
     )
     computing = CapacityLimiter(os.cpu_count() or 1)
 
-    @app.api_route("/v1/stream", methods=["GET", "HEAD"], openapi_extra=openapi_parameters(StreamQuery))
+    @app.head("/v1/stream", include_in_schema=False)
+    @app.get("/v1/stream", openapi_extra=openapi_parameters(StreamQuery))
     async def stream(request: Request) -> Response:
         """Samples [start, start+count) in order, as an Arrow IPC stream."""
         query = read_query(StreamQuery, request)
@@ -72,33 +72,45 @@ def create_app(limits: Limits | None = None) -> FastAPI:
         first = await to_thread.run_sync(next, chunks, limiter=computing)
         return StreamingResponse(_one_ahead(first, chunks, computing), headers=headers, media_type=MEDIA_TYPE)
 
+    @app.head("/v1/samples", include_in_schema=False)
     @app.get("/v1/samples", openapi_extra=openapi_parameters(SamplesQuery))
     async def samples(request: Request) -> Response:
         """A few samples as JSON for people."""
         query = read_query(SamplesQuery, request)
         spec = spec_of(query)
         check_limits(limits, spec, query.count, None)
-        batch = await to_thread.run_sync(
-            generate, spec, query.seed, query.split, query.start, query.count, limiter=computing
-        )
-        text = samples_json.write(spec, query, batch, query.encoding)
+        if request.method == "HEAD":
+            return Response(media_type="application/json")
+
+        def make() -> str:
+            batch = generate(spec, query.seed, query.split, query.start, query.count)
+            try:
+                return samples_json.write(spec, query, batch, query.encoding)
+            except ValueError as error:
+                raise RefusedError([Problem("encoding", query.encoding, str(error))]) from None
+
+        text = await to_thread.run_sync(make, limiter=computing)
         return Response(text, media_type="application/json")
 
+    @app.head("/v1/catalog", include_in_schema=False)
     @app.get("/v1/catalog")
     async def catalog() -> Response:
         """What can be asked for: operations, spectra, encodings, limits."""
         return Response(samples_json.legible(_catalog(limits)), media_type="application/json")
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Alive."""
         return {"status": "alive"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz")
     async def readyz() -> dict[str, str]:
         """Able to serve: answered only once a first sample was made."""
         return {"status": "ready"}
 
+    @app.head("/version", include_in_schema=False)
     @app.get("/version")
     async def versions() -> dict[str, Any]:
         """Versions, and the numerics behind the fingerprint of every stream."""
@@ -184,16 +196,14 @@ async def _on_refused(request: Request, error: Exception) -> Response:
     return _problem(422, "Refused", str(error), errors)
 
 
-async def _on_undrawable(request: Request, error: Exception) -> Response:
-    return _problem(422, "Cannot be drawn", str(error))
-
-
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = error.detail
     if error.status_code == 404:
         detail = f"nothing is served at {request.url.path}; try /v1/catalog, /v1/samples or /v1/stream"
-    return _problem(error.status_code, error.detail, detail)
+    response = _problem(error.status_code, error.detail, detail)
+    response.headers.update(error.headers or {})  # Allow
+    return response
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from generator_service import numerics
 from generator_service.ensembles import draw, row_layout
 from generator_service.targets import RESIDUAL_BOUND, TARGETS
 from generator_service.variates import uniforms
+from shared.errors import Problem, RefusedError
 from shared.spec import SampleRange, StreamSpec, stream_key
 from shared.wire import Matrices, Samples, schema, to_batch
 
@@ -21,7 +22,7 @@ MAX_BATCH_ROWS = 8192
 Floats = NDArray[np.float64]
 
 
-class UndrawableError(ValueError):
+class UndrawableError(RefusedError):
     """A spec whose samples are refused again and again, as by a `max_abs` that is too small."""
 
 
@@ -76,10 +77,7 @@ def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) ->
         if not len(refused):
             return _assemble(spec, start, count, drawn)
         waiting = refused
-    raise UndrawableError(
-        f"sample {start + int(waiting[0])} of split {split!r} cannot be drawn: refused {MAX_ATTEMPTS} times "
-        f"({_reasons(spec)})"
-    )
+    raise UndrawableError([_blame(spec, start + int(waiting[0]))])
 
 
 def _attempt(
@@ -148,6 +146,8 @@ def _largest(matrices: Floats) -> Floats:
     return largest
 
 
-def _reasons(spec: StreamSpec) -> str:
-    reasons = "residual over its bound"
-    return reasons if spec.max_abs is None else f"max_abs={spec.max_abs:g} too small, or {reasons}"
+def _blame(spec: StreamSpec, index: int) -> Problem:
+    refused = f"sample {index} was refused {MAX_ATTEMPTS} times"
+    if spec.max_abs is not None:
+        return Problem("max_abs", spec.max_abs, f"must be large enough to be met: {refused}")
+    return Problem("operation", ",".join(spec.operation), f"cannot be drawn: the residual of {refused}")

@@ -115,10 +115,11 @@ def _encode_positional(digits: int, base: int, words: int, xp: Any, values: Arra
 def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
     sign, exponent = ids[..., 0], ids[..., -1] - (3 + base) + MIN_EXPONENT
     valid = (sign >= 0) & (sign <= 1) & (exponent >= MIN_EXPONENT) & (exponent <= MAX_EXPONENT)
-    mantissa = xp.zeros_like(sign)
+    mantissa, begun = xp.zeros_like(sign), xp.zeros_like(valid)
     for slot in range(1, words + 1):
         word = ids[..., slot] - 3
-        empty = (word == -1) & (mantissa == 0) if slot < words else xp.zeros_like(valid)
+        empty = (word == -1) & ~begun if slot < words else xp.zeros_like(valid)
+        begun |= word >= 0
         valid &= ((word >= 0) & (word < base)) | empty
         mantissa = mantissa * base + xp.where(empty, xp.zeros_like(word), word)
     power = _take_power(xp, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
@@ -127,22 +128,22 @@ def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
 
 
 def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
-    """Round to m·10^e with int64 m of exactly `digits` digits, or m = e = 0."""
+    """Round to m·10^e with int64 m of `digits` digits (fewer where e is the least), or m = e = 0."""
     magnitude = xp.abs(values)
     if not bool(xp.all(xp.isfinite(magnitude))):
         raise ValueError("cannot write a value that is not finite")
-    # with more than three digits the exponent reaches its lower end earlier
-    written = magnitude >= max(SMALLEST, float(f"1e{MIN_EXPONENT + digits - 1}"))
+    written = magnitude >= SMALLEST
     magnitude = xp.where(written, magnitude, xp.ones_like(magnitude))
     # decimal exponent of the leading digit, settled by comparison with literal powers of ten
     leading = xp.searchsorted(_powers(xp, magnitude), magnitude, side="right") - 1 - _POWER_OF_0
-    exponent = xp.astype(leading, xp.int64) - (digits - 1)
+    # at the lower end of the exponents the mantissa loses digits
+    exponent = xp.clip(xp.astype(leading, xp.int64) - (digits - 1), MIN_EXPONENT, None)
     scaled = xp.where(
         exponent > 0,
         magnitude / _take_power(xp, xp.clip(exponent, 0, 110)),
         magnitude * _take_power(xp, xp.clip(-exponent, 0, 110)),
     )
-    mantissa = xp.astype(xp.round(scaled), xp.int64)
+    mantissa = xp.astype(xp.round(xp.clip(scaled, 0, 10.0**digits)), xp.int64)
     carried = mantissa == 10**digits
     mantissa = xp.where(carried, mantissa // 10, mantissa)
     exponent = xp.where(carried, exponent + 1, exponent)

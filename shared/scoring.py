@@ -1,5 +1,6 @@
 """Errors of predictions, per operation, as *Linear algebra with transformers* measures them."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) 
         )
     batch = len(targets)
     delta, reference = _ERROR[operation](inputs, targets, predictions)
-    size, scale = np.abs(delta).reshape(batch, -1), np.abs(reference).reshape(batch, -1)
+    size = np.abs(delta).reshape(batch, math.prod(delta.shape[1:]))
+    scale = np.abs(reference).reshape(batch, math.prod(reference.shape[1:]))
     # a prediction may be absurdly large: its square overflows to an infinite, hence wrong, error
     with np.errstate(over="ignore"):
         largest = _relative(size.max(axis=1), scale.max(axis=1))

@@ -79,8 +79,10 @@ def _read_dim(value: Any) -> IntRange:
 def _read_number(value: Any, allowed: str, low: float, high: float) -> float:
     """Read a finite number in [low, high]; a whole one as int, so that 10.0 is written 10."""
     try:
-        if isinstance(value, bool) or (isinstance(value, str) and not re.fullmatch(r"[0-9.eE+-]+", value)):
+        if isinstance(value, bool | bytes | bytearray):
             raise TypeError
+        if isinstance(value, str) and not re.fullmatch(r"[0-9.eE+-]+", value):
+            raise ValueError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"must be {allowed}") from None
@@ -109,10 +111,10 @@ def _names(known: Iterable[str]) -> PlainValidator:
         parts = [value] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple | set | frozenset):
             raise ValueError(f"must be one or several of {', '.join(known)}")
-        names = {name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])}
-        if not names or any(name not in known for name in names):
+        names = [name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])]
+        if not names or any(not isinstance(name, str) or name not in known for name in names):
             raise ValueError(f"must be one or several of {', '.join(known)}, separated by commas")
-        return tuple(sorted(names))
+        return tuple(sorted(set(names)))
 
     return PlainValidator(read)
 

@@ -215,6 +215,7 @@ def _check_batch(batch: pa.RecordBatch, metadata: Any, spec: StreamSpec, positio
         raise WireError(f"{where}: its index column does not count from {position}")
     if samples.operation is not None:
         words = batch.column("operation").dictionary
+        words.validate(full=True)
         if words.null_count or tuple(words.to_pylist()) != spec.operation:
             raise WireError(f"{where}: its operations are {words.to_pylist()}, not {list(spec.operation)}")
 

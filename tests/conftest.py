@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from hypothesis import settings
 
 settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("stable")
+
+ROOT = Path(__file__).parents[1]
 
 
 class Server(NamedTuple):
@@ -39,6 +42,7 @@ def _serving(embedded: bool = True, **environment: str) -> Iterator[Server]:
             stdout=subprocess.PIPE if embedded else subprocess.DEVNULL,
             stderr=stderr,
             env=os.environ | environment,
+            cwd=ROOT,
             text=True,
         )
         try:

@@ -44,7 +44,7 @@ def test_only_the_command_line_names_both_sides():
     assert set(both) <= {"matstream.py"}
 
 
-@pytest.mark.parametrize("module", ["trainer.client", "generator_service.cli"])
+@pytest.mark.parametrize("module", ["trainer.client", "generator_service.app"])
 def test_neither_the_client_nor_the_service_loads_torch(module):
     if not (ROOT / f"{module.replace('.', '/')}.py").exists():
         pytest.skip(f"there is no {module} yet")

@@ -170,7 +170,7 @@ def _step(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def learning_rate(training: TrainingSection, samples: int) -> float:

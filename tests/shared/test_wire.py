@@ -355,6 +355,7 @@ def test_nulls_are_refused(name, column):
     [
         [{"data": [1.0], "shape": [1, 1]}, None],
         [{"data": [1.0], "shape": [1, 1]}, {"data": None, "shape": [1, 1]}],
+        [{"data": [1.0], "shape": [1, 1]}, {"data": None, "shape": [0, 0]}],
         [{"data": [1.0], "shape": [1, 1]}, {"data": [1.0], "shape": None}],
         [{"data": [1.0], "shape": [1, 1]}, {"data": [None], "shape": [1, 1]}],
         [{"data": [1.0], "shape": [1, 1]}, {"data": [1.0], "shape": [1, None]}],

@@ -1,0 +1,57 @@
+"""What the README says to type works."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_a_python_example_runs(code, server):
+    code = code.replace("http://127.0.0.1:8000", server).replace("10**6", "10**4")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_every_file_it_links_to_exists():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_ci_runs_its_test_command():
+    assert "make test " in README
+    assert "\nmake test\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"),
+    [("torch", "trainer", ["train", "quickstart"]), ("fastapi", "generator", ["serve"])],
+)
+def test_a_missing_extra_is_a_sentence_with_the_command_that_brings_it(module, extra, arguments, tmp_path):
+    code = f"import sys; sys.modules[{module!r}] = None; import matstream; matstream.main({arguments})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr == f"matstream: this command needs {module}: pip install 'matstream[{extra}]'\n"
+
+
+def test_a_mistyped_command_needs_no_extra_to_be_told_so(tmp_path):
+    code = "import sys; sys.modules |= dict.fromkeys(['fastapi', 'torch', 'uvicorn']); import matstream"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; matstream.main(['trian'])"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'Did you mean "train"?' in done.stderr
+    assert "Traceback" not in done.stderr
