@@ -2,6 +2,6 @@
 
 import os
 
-# Read when torch is first imported. Threads that wait for each other would else spin: with the generator, or
-# anything, on one of two cores, training was ten times slower for it (docs/LOG.md).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when torch is first imported: how long its threads spin for each other before they sleep. By default so
+# long that, where another process keeps one of two cores busy, training slows many times over (docs/LOG.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
