@@ -14,7 +14,7 @@ demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 lint: .venv/installed
 	$(BIN)/ruff check

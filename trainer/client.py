@@ -108,13 +108,14 @@ class _Fetcher:
         self.spec = spec
         self.fingerprint = ""  # of the generator that answered first; the others must have the same
         self._cancelled = cancelled
+        self._closed = False
         self._lock = threading.Lock()
         timeout = httpx.Timeout(30, connect=10)
         self._http = httpx.Client(mounts=_DIRECT, timeout=timeout, headers={"Accept-Encoding": "identity"})
 
     def close(self) -> None:
         """Retry nothing any more, and let go of the connections."""
-        self._cancelled.set()
+        self._closed = True
         self._http.close()
 
     def fetch(self, wanted: SampleRange, number: int) -> list[pa.RecordBatch]:
@@ -126,7 +127,7 @@ class _Fetcher:
             nonlocal damaged
             damaged += isinstance(error, WireError)
             passing = isinstance(error, WireError | _BusyError | httpx.TransportError)
-            if not passing or damaged >= MAX_DAMAGED or self._cancelled.is_set():
+            if not passing or damaged >= MAX_DAMAGED or self._closed or self._cancelled.is_set():
                 return False
             logger.warning("%s: %s; asking again", url, error)
             return (isinstance(error, _BusyError) and error.seconds) or True
