@@ -11,6 +11,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from shared.errors import UserError
+
 Array = Any  # a NumPy array or a torch tensor
 
 MIN_EXPONENT, MAX_EXPONENT = -100, 100
@@ -19,6 +21,10 @@ SMALLEST = 1e-98  # smaller magnitudes are written as zero
 # Literals, not pow(): torch and NumPy differ in the last bit of some powers of ten.
 _POWERS = np.array([float(f"1e{k}") for k in range(-110, 111)])
 _POWER_OF_0 = 110  # _POWERS[_POWER_OF_0 + k] == 10**k
+
+
+class EncodingError(UserError, ValueError):
+    """A value that an encoding cannot write."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class Encoding:
     def encode(self, values: Array) -> Array:
         """Write float64 `values` (...) as int64 ids (..., words_per_number).
 
-        Magnitudes below 1e-98 are written as zero. Raises ValueError for a value that is not finite
-        or too large to write.
+        Magnitudes below 1e-98 are written as zero. Raises EncodingError, a ValueError, for a value that is
+        not finite or too large to write.
         """
         values = _as_array(values)
         xp = array_api_compat.array_namespace(values)
@@ -131,7 +137,7 @@ def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
     """Round to m·10^e with int64 m of `digits` digits (fewer where e is the least), or m = e = 0."""
     magnitude = xp.abs(values)
     if not bool(xp.all(xp.isfinite(magnitude))):
-        raise ValueError("cannot write a value that is not finite")
+        raise EncodingError("cannot write a value that is not finite")
     written = magnitude >= SMALLEST
     magnitude = xp.where(written, magnitude, xp.ones_like(magnitude))
     # decimal exponent of the leading digit, settled by comparison with literal powers of ten
@@ -148,7 +154,7 @@ def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
     mantissa = xp.where(carried, mantissa // 10, mantissa)
     exponent = xp.where(carried, exponent + 1, exponent)
     if bool(xp.any(exponent > MAX_EXPONENT)):
-        raise ValueError(f"cannot write a value of {10.0 ** (MAX_EXPONENT + digits):g} or more")
+        raise EncodingError(f"cannot write a value of {10.0 ** (MAX_EXPONENT + digits):g} or more")
     zero = xp.zeros_like(mantissa)
     return xp.where(written, mantissa, zero), xp.where(written, exponent, zero)
 

@@ -12,7 +12,7 @@ from shared.errors import UserError
 from trainer import report as reports
 from trainer.evaluate import save_evaluation
 from trainer.recipe import load_recipe, recipe_names
-from trainer.run import Run, begin, write_result
+from trainer.run import Run, begun, write_result
 from trainer.train import Trained, train, validate
 
 
@@ -25,24 +25,24 @@ def train_run(run: Run, urls: Sequence[str], *, resume: bool) -> None:
 
     Raises StoppedEarlyError if it was stopped before its last sample.
     """
-    begin(run, urls, resume=resume)
-    trained = train(run, urls)
-    if trained.stopped_by is not None:
-        raise StoppedEarlyError(
-            f"stopped by {trained.stopped_by} after {trained.position.samples:,} samples; "
-            f"a checkpoint is in {run.folder}: go on with --resume"
-        )
-    evaluation = validate(run, trained.model, urls, "test")
-    result = _result(run, trained) | {
-        "accuracy": evaluation.accuracy,
-        "accuracy_strict": evaluation.accuracy_strict,
-        "invalid": evaluation.invalid,
-        "test_samples": evaluation.samples,
-        "test_loss": evaluation.loss,
-    }
-    save_evaluation(evaluation, run.folder / "evaluation.zarr")
-    write_result(run.folder, result)
-    picture = reports.draw(run.folder)
+    with begun(run, urls, resume=resume):
+        trained = train(run, urls)
+        if trained.stopped_by is not None:
+            raise StoppedEarlyError(
+                f"stopped by {trained.stopped_by} after {trained.position.samples:,} samples; "
+                f"a checkpoint is in {run.folder}: go on with --resume"
+            )
+        evaluation = validate(run, trained.model, urls, "test")
+        result = _result(run, trained) | {
+            "accuracy": evaluation.accuracy,
+            "accuracy_strict": evaluation.accuracy_strict,
+            "invalid": evaluation.invalid,
+            "test_samples": evaluation.samples,
+            "test_loss": evaluation.loss,
+        }
+        save_evaluation(evaluation, run.folder / "evaluation.zarr")
+        write_result(run.folder, result)
+        picture = reports.draw(run.folder)
     _show(run, result, picture)
 
 

@@ -1,10 +1,12 @@
 """A run's folder: begun with a resolved recipe, resumed only under the same, finished with a result."""
 
+import fcntl
 import json
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,17 +62,28 @@ def prepare(
     return Run(folder.name, folder, _settle_precision(wanted))
 
 
-def begin(run: Run, urls: Sequence[str], *, resume: bool) -> None:
-    """Make the run's folder, in the place of an older run unless that is resumed.
+@contextmanager
+def begun(run: Run, urls: Sequence[str], *, resume: bool) -> Iterator[None]:
+    """Hold the run's folder, which no other process may train in meanwhile; emptied first unless resumed.
 
     Raises StreamError, and leaves everything as it was, if the generators do not serve the stream.
     """
     recipe = run.recipe
     next(stream(urls, recipe.stream.spec(), recipe.stream.seed, "train", 0, 1))
-    if not resume and run.folder.exists():
-        shutil.rmtree(run.folder)
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(run.folder / "recipe.toml", write_recipe(recipe))
+    descriptor = os.open(run.folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training in {run.folder}") from None
+        if not resume:
+            for path in run.folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        write_whole(run.folder / "recipe.toml", write_recipe(recipe))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def has_begun(folder: Path) -> bool:

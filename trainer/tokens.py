@@ -43,7 +43,7 @@ class Tokens:
     def encode(self, matrices: NDArray[np.float64]) -> Ids:
         """Write matrices (B, rows, cols) as ids (B, length, slots).
 
-        Raises ValueError for an entry that the encoding cannot write.
+        Raises EncodingError for an entry that the encoding cannot write.
         """
         batch, (rows, cols) = len(matrices), self.shape
         assert matrices.shape[1:] == self.shape

@@ -1,6 +1,7 @@
 """The training loop, in plain order. Training is a function of samples seen, never of the clock."""
 
 import json
+import logging
 import math
 import signal
 import threading
@@ -23,6 +24,8 @@ from trainer.model import Sequences, Transformer
 from trainer.progress import TrainingProgress
 from trainer.recipe import Recipe, TrainingSection
 from trainer.run import Run, write_whole
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingError(UserError):
@@ -82,6 +85,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
 
     def save() -> None:
         state = {"optimizer": optimizer.state_dict(), "position": asdict(position)}
+        metrics.flush()
         checkpoint.save(run.folder / "checkpoints", position.samples, model, state)
 
     stopped_by: str | None = None
@@ -104,6 +108,12 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                 position.loss_steps += 1
                 position.seconds += time.perf_counter() - started
                 position.waited += loader.waited - waited
+                if position.fingerprint not in ("", loader.fingerprint):
+                    logger.warning(
+                        "the generator's numerics are %s, were %s: samples may differ in their last bits",
+                        loader.fingerprint,
+                        position.fingerprint,
+                    )
                 position.fingerprint = loader.fingerprint
 
                 def due(every: int, before: int = before) -> bool:
@@ -256,6 +266,9 @@ class _Metrics:
         for name, value in record.items():
             if name != "samples":
                 self._tensorboard.add_scalar(name, value, record["samples"])
+
+    def flush(self) -> None:
+        self._tensorboard.flush()
 
     def close(self) -> None:
         self._file.close()

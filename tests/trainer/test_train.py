@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import checkpoint
 
@@ -60,6 +61,12 @@ def losses(folder: Path) -> dict[int, float]:
             assert record["samples"] not in found
             found[record["samples"]] = record["loss"]
     return found
+
+
+def tensorboard_steps(folder: Path) -> list[int]:
+    """The steps at which TensorBoard shows a loss."""
+    events = EventAccumulator(str(folder / "runs/quickstart/tensorboard"), size_guidance={"scalars": 0})
+    return [event.step for event in events.Reload().Scalars("loss")]
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
@@ -126,6 +133,7 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
     status, _, err = finish(train(tmp_path, "--resume", fetch__connections=3))
     assert status == 0, err
     assert losses(tmp_path) == losses(undisturbed)
+    assert tensorboard_steps(tmp_path) == sorted(losses(undisturbed))
 
 
 def test_a_finished_run_that_is_resumed_is_only_scored_again(undisturbed):
@@ -134,6 +142,28 @@ def test_a_finished_run_that_is_resumed_is_only_scored_again(undisturbed):
     assert status == 0, err
     assert "accuracy" in out
     assert losses(undisturbed) == before
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    long = {"training__samples": 10**6}
+    first = train(tmp_path, **long)
+    wait_for((tmp_path / "runs/quickstart/metrics.jsonl").exists, first)
+    for option in ("--resume", "--overwrite"):
+        status, _, err = finish(train(tmp_path, option, **long))
+        assert status != 0
+        assert "another process is training in runs/quickstart" in err
+    first.kill()
+    finish(first)
+
+
+@pytest.mark.parametrize("form", ["factored", "sequential"])
+@pytest.mark.parametrize(("operation", "dim"), [("transpose", 2), ("add", 2), ("eigenvalues", 3)])
+def test_every_operation_is_trained_in_both_forms(tmp_path, operation, dim, form):
+    changed = {"stream__operation": operation, "stream__dim": dim, "training__samples": 320}
+    changed |= {"tokens__input_form": form, "tokens__output_form": form, "training__precision": "bf16"}
+    status, out, err = finish(train(tmp_path, **changed))
+    assert status == 0, err
+    assert f"{operation} of dimension {dim}" in out
 
 
 def test_a_time_limit_stops_with_a_checkpoint(tmp_path):
