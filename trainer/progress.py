@@ -6,8 +6,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_FIELDS = ("loss", "samples_per_second", "data_wait", "accuracy")
-
 
 class TrainingProgress:
     """Reports on standard error, from a first number of samples to the last."""
