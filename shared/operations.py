@@ -10,17 +10,22 @@ Shape = tuple[int, int]
 class Operation:
     """What an operation reads and writes.
 
-    `input_shape` and `target_shape` map (m, n), the rows and columns of one operand, to the shape of
-    the whole input (operands side by side) and of the target.
+    `operands` and `target_shape` map (m, n), the rows and columns of the first operand, to the shapes of all
+    operands, which stand side by side in the input, and of the target.
     """
 
     letter: str
     input_form: str
     target_form: str
-    input_shape: Callable[[int, int], Shape]
+    operands: Callable[[int, int], tuple[Shape, ...]]
     target_shape: Callable[[int, int], Shape]
     square: bool = False  # refuses `cols`
     symmetric: bool = False  # drawn with a `spectrum`; square too
+
+    def input_shape(self, m: int, n: int) -> Shape:
+        """The shape of the whole input."""
+        shapes = self.operands(m, n)
+        return shapes[0][0], sum(cols for _, cols in shapes)
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -28,15 +33,69 @@ OPERATIONS: dict[str, Operation] = {
         "A",
         "[A B] (m×2n)",
         "A+B (m×n)",
-        input_shape=lambda m, n: (m, 2 * n),
+        operands=lambda m, n: ((m, n), (m, n)),
         target_shape=lambda m, n: (m, n),
     ),
     "eigenvalues": Operation(
         "E",
         "symmetric A (n×n)",
         "λ, descending (n×1)",
-        input_shape=lambda m, n: (n, n),
+        operands=lambda m, n: ((n, n),),
         target_shape=lambda m, n: (n, 1),
+        square=True,
+        symmetric=True,
+    ),
+    "eigenvectors": Operation(
+        "F",
+        "symmetric A (n×n)",
+        "row 0: λ, descending; rows 1..n: eigenvectors as columns ((n+1)×n)",
+        operands=lambda m, n: ((n, n),),
+        target_shape=lambda m, n: (n + 1, n),
+        square=True,
+        symmetric=True,
+    ),
+    "inverse": Operation(
+        "I",
+        "A (n×n)",
+        "A⁻¹ (n×n)",
+        operands=lambda m, n: ((n, n),),
+        target_shape=lambda m, n: (n, n),
+        square=True,
+    ),
+    "matmul": Operation(
+        "M",
+        "[A B] (m×2n)",
+        "AᵀB (n×n)",
+        operands=lambda m, n: ((m, n), (m, n)),
+        target_shape=lambda m, n: (n, n),
+    ),
+    "matvec": Operation(
+        "D",
+        "[A v] (m×(n+1))",
+        "Aᵀv (n×1)",
+        operands=lambda m, n: ((m, n), (m, 1)),
+        target_shape=lambda m, n: (n, 1),
+    ),
+    "singular_values": Operation(
+        "V",
+        "A (m×n)",
+        "σ, descending (k×1), k = min(m, n)",
+        operands=lambda m, n: ((m, n),),
+        target_shape=lambda m, n: (min(m, n), 1),
+    ),
+    "svd": Operation(
+        "U",
+        "A (m×n)",
+        "row 0: σ, descending; next m rows: U (m×k); next n rows: V (n×k), k = min(m, n)",
+        operands=lambda m, n: ((m, n),),
+        target_shape=lambda m, n: (1 + m + n, min(m, n)),
+    ),
+    "symmetric_inverse": Operation(
+        "S",
+        "symmetric A (n×n)",
+        "A⁻¹ (n×n)",
+        operands=lambda m, n: ((n, n),),
+        target_shape=lambda m, n: (n, n),
         square=True,
         symmetric=True,
     ),
@@ -44,7 +103,7 @@ OPERATIONS: dict[str, Operation] = {
         "T",
         "A (m×n)",
         "Aᵀ (n×m)",
-        input_shape=lambda m, n: (m, n),
+        operands=lambda m, n: ((m, n),),
         target_shape=lambda m, n: (n, m),
     ),
 }

@@ -21,7 +21,18 @@ from pydantic_core import PydanticCustomError
 
 from shared.operations import OPERATIONS, Shape
 
-SPECTRA = ("semicircle",)
+SPECTRA = ("abs_laplace", "gaussian", "laplace", "marchenko_pastur", "positive", "semicircle", "uniform")
+STRUCTURES = (
+    "banded",
+    "circulant",
+    "kronecker",
+    "laplacian",
+    "low_rank",
+    "none",
+    "orthogonal",
+    "toeplitz",
+)
+MAX_CONDITION = 1e12
 MAX_DIM = 4096
 MAX_INDEX = 2**63 - 1
 MAX_MAGNITUDE = 1e100  # squares of entries stay finite, and every encoding can write them
@@ -119,6 +130,22 @@ def _names(known: Iterable[str]) -> PlainValidator:
     return PlainValidator(read)
 
 
+def condition_number(structure: str) -> float | None:
+    """The κ of a structure "condition-κ", None for any other."""
+    number = structure.removeprefix("condition-")
+    return None if number == structure else float(number)
+
+
+def _read_structure(value: Any) -> str:
+    allowed = f"must be one of {', '.join(STRUCTURES)}, or condition-κ with κ from 1 to {MAX_CONDITION:g}"
+    if isinstance(value, str) and value.startswith("condition-"):
+        kappa = _read_number(value.removeprefix("condition-"), "as in condition-100", 1, MAX_CONDITION)
+        return f"condition-{kappa!r}"
+    if value not in STRUCTURES:
+        raise ValueError(allowed)
+    return str(value)
+
+
 def _plain(value: Any) -> Any:
     """The one way a field's value is written: a number, or a string as a URL has it."""
     if isinstance(value, IntRange):
@@ -151,10 +178,19 @@ Scale = Annotated[
     _plainly,
     WithJsonSchema({"type": "string", "examples": ["10", "1-100"]}),
 ]
+Structure = Annotated[
+    str,
+    PlainValidator(_read_structure),
+    WithJsonSchema({"type": "string", "examples": ["toeplitz", "condition-100"]}),
+]
 Noise = Annotated[float, *_number(0, 1e6)]
 Magnitude = Annotated[float, *_number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
 Index = Annotated[int, *whole(0, MAX_INDEX)]
 Count = Annotated[int, *whole(1, MAX_INDEX)]
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
 
 
 def _conflict(field: str, value: Any, reason: str) -> PydanticCustomError:
@@ -187,6 +223,9 @@ class StreamSpec(BaseModel):
     spectrum: SpectrumNames = Field(
         ("semicircle",), description="Law of the eigenvalues of symmetric matrices."
     )
+    structure: Structure = Field(
+        "none", description="A structured ensemble in the place of free entries; it decides the spectrum too."
+    )
     noise: Noise = Field(
         0, description="Level ν of noise: normal of deviation νs/√3, added to the input, not to the target."
     )
@@ -196,14 +235,35 @@ class StreamSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        operations = [OPERATIONS[name] for name in self.operation]
         square = [name for name in self.operation if OPERATIONS[name].square]
+        symmetric = [name for name in self.operation if OPERATIONS[name].symmetric]
         if self.cols is not None and square:
             raise _conflict("cols", self.cols, f"is not for {', '.join(square)}: square matrices only")
-        if self.spectrum != ("semicircle",) and not any(operation.symmetric for operation in operations):
-            symmetric = ", ".join(name for name, operation in OPERATIONS.items() if operation.symmetric)
-            raise _conflict("spectrum", self.spectrum, f"is only for {symmetric}")
+        if self.spectrum != ("semicircle",):
+            if not symmetric:
+                known = ", ".join(name for name, operation in OPERATIONS.items() if operation.symmetric)
+                raise _conflict("spectrum", self.spectrum, f"is only for {known}")
+            if self.structure != "none":
+                reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
+                raise _conflict("spectrum", self.spectrum, reason)
+        self._structure_fits(symmetric)
         return self
+
+    def _structure_fits(self, symmetric: list[str]) -> None:
+        reason = None
+        if self.structure == "orthogonal" and symmetric:
+            reason = f"is not for {', '.join(symmetric)}: orthogonal matrices are not symmetric"
+        elif self.structure == "laplacian" and {"inverse", "symmetric_inverse"} & set(self.operation):
+            reason = "is not for inverses: a graph Laplacian is singular"
+        elif self.structure in ("circulant", "laplacian") and self.cols is not None:
+            reason = "takes square matrices only: leave out cols"
+        elif self.structure == "kronecker":
+            ranges = [dims for dims in (self.dim, self.cols) if dims is not None]
+            primes = [k for dims in ranges for k in range(dims.low, dims.high + 1) if _is_prime(k)]
+            if primes:
+                reason = f"needs dimensions with divisors: {primes[0]} is prime"
+        if reason is not None:
+            raise _conflict("structure", self.structure, reason)
 
     def extreme_dims(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """The smallest and the largest (m, n) an operand may have."""

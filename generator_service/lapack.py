@@ -1,0 +1,33 @@
+"""LAPACK over batches of matrices, in which one that fails harms no other."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def solve(
+    routine: Callable[[Floats], tuple[Floats, ...]], matrices: Floats, shapes: list[tuple[int, ...]]
+) -> list[Floats]:
+    """Apply a routine of numpy.linalg to matrices (B, m, n), with results of `shapes` behind the batch axis;
+    NaN for a matrix that LAPACK fails on.
+
+    NumPy fails the whole batch for one bad matrix: the batch is halved until that one is alone. It is rare.
+    """
+    try:
+        return list(routine(matrices))
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return [np.full((1, *shape), np.nan) for shape in shapes]
+    middle = len(matrices) // 2
+    halves = [solve(routine, half, shapes) for half in (matrices[:middle], matrices[middle:])]
+    return [np.concatenate(parts) for parts in zip(*halves, strict=True)]
+
+
+def eigh(matrices: Floats) -> tuple[Floats, Floats]:
+    """Eigenvalues (B, n), ascending, and eigenvectors as columns (B, n, n), of symmetric A (B, n, n)."""
+    n = matrices.shape[1]
+    values, vectors = solve(lambda a: tuple(np.linalg.eigh(a)), matrices, [(n,), (n, n)])
+    return values, vectors
