@@ -6,11 +6,12 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
@@ -51,7 +52,8 @@ def create_app(limits: Limits | None = None) -> FastAPI:
             Exception: _on_failure,
         },
     )
-    computing = CapacityLimiter(os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    computing = ThreadPoolExecutor(cores, thread_name_prefix="matstream-compute")
 
     @app.head("/v1/stream", include_in_schema=False)
     @app.get("/v1/stream", openapi_extra=openapi_parameters(StreamQuery))
@@ -66,11 +68,11 @@ def create_app(limits: Limits | None = None) -> FastAPI:
             return Response(status_code=304, headers=headers)
         if request.method == "HEAD":
             return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
-        messages = write_stream(batches(spec, query, batch_rows), stream_schema)
+        messages = write_stream(batches(spec, query, batch_rows, computing), stream_schema)
         chunks = (b"".join(buffers) for buffers in messages)
         # made before the headers go out, so that a spec that cannot be drawn is still a 422
-        first = await to_thread.run_sync(next, chunks, limiter=computing)
-        return StreamingResponse(_one_ahead(first, chunks, computing), headers=headers, media_type=MEDIA_TYPE)
+        first = await to_thread.run_sync(next, chunks)
+        return StreamingResponse(_one_ahead(first, chunks), headers=headers, media_type=MEDIA_TYPE)
 
     @app.head("/v1/samples", include_in_schema=False)
     @app.get("/v1/samples", openapi_extra=openapi_parameters(SamplesQuery))
@@ -89,7 +91,7 @@ def create_app(limits: Limits | None = None) -> FastAPI:
             except ValueError as error:
                 raise RefusedError([Problem("encoding", query.encoding, str(error))]) from None
 
-        text = await to_thread.run_sync(make, limiter=computing)
+        text = await asyncio.wrap_future(computing.submit(make))
         return Response(text, media_type="application/json")
 
     @app.head("/v1/catalog", include_in_schema=False)
@@ -131,13 +133,11 @@ async def _warm_up(app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-async def _one_ahead(
-    first: bytes, chunks: Iterator[bytes], computing: CapacityLimiter
-) -> AsyncIterator[bytes]:
+async def _one_ahead(first: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """The chunks in order, each made while the one before it is sent; never more than one waits."""
 
     async def make() -> bytes | None:
-        return await to_thread.run_sync(next, chunks, None, limiter=computing)
+        return await to_thread.run_sync(next, chunks, None)
 
     chunk: bytes | None = first
     while chunk is not None:
