@@ -33,7 +33,7 @@ class StreamError(UserError):
 
 
 class _BusyError(Exception):
-    """A generator that answered 429 or 5xx: it may be asked again, after `seconds` if it said so."""
+    """A generator that cannot answer now: it may be asked again, after `seconds` if it said so."""
 
     def __init__(self, message: str, seconds: float | None) -> None:
         super().__init__(message)
@@ -174,11 +174,13 @@ def _check_status(url: str, response: httpx.Response) -> None:
         detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         detail = response.text[:200]
-    message = f"{url} answered {response.status_code}: {detail}"
-    if response.status_code == 429 or response.status_code >= 500:
+    answered = f"answered {response.status_code}: {detail}"
+    if response.status_code in (429, 502, 503, 504):
         retry_after = response.headers.get("retry-after", "")
-        raise _BusyError(message, float(retry_after) if retry_after.isdecimal() else None)
-    raise StreamError(message)
+        raise _BusyError(answered, float(retry_after) if retry_after.isdecimal() else None)
+    if response.status_code >= 500:  # likely to fail again: asked no more often than what is damaged
+        raise WireError(answered)
+    raise StreamError(f"{url} {answered}")
 
 
 def _default_request_samples(spec: StreamSpec) -> int:

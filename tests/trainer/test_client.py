@@ -165,6 +165,18 @@ def test_a_busy_generator_is_asked_again_after_the_time_it_names():
     assert time.monotonic() - started >= 1
 
 
+def test_a_generator_that_fails_is_not_asked_forever():
+    def fail(handler, spec, samples, number):
+        send(handler, b'{"detail": "the service failed"}', status=500)
+
+    with (
+        misbehaving(fail) as (url, asked),
+        pytest.raises(StreamError, match="answered 500: the service failed"),
+    ):
+        rows(stream(url, SPEC, 0, "train", 0, 50))
+    assert len(asked) == client.MAX_DAMAGED
+
+
 def test_a_refusal_is_not_asked_again_and_keeps_the_generators_words():
     def refuse(handler, spec, samples, number):
         send(handler, b'{"detail": "dim=3: must be at most 2 on this service"}', status=422)
