@@ -1,6 +1,7 @@
 """LAPACK over batches of matrices, in which one that fails harms no other."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ Floats = NDArray[np.float64]
 
 
 def solve(
-    routine: Callable[[Floats], tuple[Floats, ...]], matrices: Floats, shapes: list[tuple[int, ...]]
+    routine: Callable[[Floats], tuple[NDArray[Any], ...]], matrices: Floats, shapes: list[tuple[int, ...]]
 ) -> list[Floats]:
     """Apply a routine of numpy.linalg to matrices (B, m, n), with results of `shapes` behind the batch axis;
     NaN for a matrix that LAPACK fails on.

@@ -14,6 +14,13 @@ from shared.spec import StreamSpec
 _WORK: dict[str, Callable[[int, int], float]] = {
     "add": lambda m, n: m * n,
     "eigenvalues": lambda m, n: 4 / 3 * n**3,
+    "eigenvectors": lambda m, n: 9 * n**3,
+    "inverse": lambda m, n: 2 * n**3,
+    "matmul": lambda m, n: 2 * m * n * n,
+    "matvec": lambda m, n: 2 * m * n,
+    "singular_values": lambda m, n: 8 / 3 * m * n * min(m, n),
+    "svd": lambda m, n: 20 * m * n * min(m, n),
+    "symmetric_inverse": lambda m, n: 2 * n**3,
     "transpose": lambda m, n: m * n,
 }
 _WORK_PER_WORD = 10  # drawing a uniform, shaping it, sending it

@@ -78,7 +78,8 @@ def _kronecker(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms
     else:
         left = free[:, : p * q].reshape(-1, p, q)
         right = free[:, p * q :].reshape(-1, m // p, n // q)
-    return (left[:, :, None, :, None] * right[:, None, :, None, :]).reshape(-1, m, n)
+    product: Floats = (left[:, :, None, :, None] * right[:, None, :, None, :]).reshape(-1, m, n)
+    return product
 
 
 def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
@@ -98,7 +99,8 @@ def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms
 def _orthogonal(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
     """s·Q, Q of orthonormal columns (rows, if m < n) and Haar-distributed, whatever the law: QR of a normal
     matrix, R's diagonal made positive. (Mezzadri, Notices AMS 54, 2007.)"""
-    return _haar(m, n, uniforms) * np.asarray(scale)[..., None]
+    matrices: Floats = _haar(m, n, uniforms) * np.asarray(scale)[..., None]
+    return matrices
 
 
 def _conditioned(
@@ -110,7 +112,7 @@ def _conditioned(
     sigma = kappa ** -(np.arange(k) / max(1, k - 1))
     u = _haar(m, k, uniforms[:, : m * k])
     v = u if symmetric else _haar(n, k, uniforms[:, m * k :])
-    matrices = (u * sigma) @ v.swapaxes(1, 2) * np.asarray(scale)[..., None]
+    matrices: Floats = (u * sigma) @ v.swapaxes(1, 2) * np.asarray(scale)[..., None]
     return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
 
 

@@ -72,13 +72,13 @@ def evaluate(
     model.train()
     predicted_ids = np.concatenate(predicted)
     predictions = target_tokens.decode(predicted_ids)
-    scores = score(
-        spec.operation[0], input_tokens.decode(input_ids), target_tokens.decode(target_ids), predictions
-    )
+    operation = spec.operation[0]
+    known, wanted = input_tokens.decode(input_ids), target_tokens.decode(target_ids)
+    scores = score(operation, known, wanted, predictions)
     return Evaluation(
         count,
         accuracy(scores, (predicted_ids == target_ids).all(axis=(1, 2))),
-        accuracy_strict(scores),
+        accuracy_strict(operation, scores, known, wanted, predictions),
         int(np.isnan(predictions).any(axis=(1, 2)).sum()),
         sum(losses) / count,
         inputs,
