@@ -1,4 +1,4 @@
-"""The command line: `matstream serve`, `train`, `report`, `recipes`.
+"""The command line: `matstream serve`, `sample`, `train`, `report`, `recipes`.
 
 The only file that names both sides. Each command is loaded when it is called, so that the service needs no
 torch and the trainer no FastAPI.
@@ -43,6 +43,7 @@ app = App(
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
 app.command("generator_service.cli:serve", name="serve", help="Serve streams over HTTP until interrupted.")
+app.command("generator_service.cli:sample", name="sample", help="Print or keep sample problems.")
 
 
 @app.command

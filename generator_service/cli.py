@@ -1,8 +1,17 @@
-"""`matstream serve`. Loads the service only when it is to run, so that help needs none of it."""
+"""`matstream serve` and `sample`. What they need is loaded when they run, so that help needs none of it."""
 
-from typing import Annotated
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
+from pydantic import ValidationError
+
+from shared.errors import RefusedError, UserError, explain
+from shared.spec import SampleRange, StreamSpec
+
+MAX_SHOWN = 100  # samples as a table or as JSON
 
 
 def serve(
@@ -29,3 +38,101 @@ def serve(
     from generator_service import server
 
     server.run(host, port, embedded=embedded)
+
+
+def sample(
+    operation: str,
+    /,
+    *,
+    dim: str,
+    cols: str | None = None,
+    coefficients: str | None = None,
+    scale: str | None = None,
+    spectrum: str | None = None,
+    structure: str | None = None,
+    noise: str | None = None,
+    max_abs: str | None = None,
+    seed: str = "0",
+    split: str = "train",
+    start: str = "0",
+    count: Annotated[str, Parameter(name=["--count", "-n"])] = "1",
+    format: Literal["table", "json", "arrow"] = "table",  # noqa: A002
+    encoding: str | None = None,
+    out: Path | None = None,
+    generator: str | None = None,
+) -> None:
+    """Print or keep sample problems, made here or by a running generator.
+
+    Parameters
+    ----------
+    operation
+        One operation, or several separated by commas.
+    dim
+        Rows of a matrix: 5, or 5-15 drawn per sample.
+    cols
+        Columns, the same way, drawn apart; without it matrices are square.
+    coefficients
+        uniform or gaussian.
+    scale
+        The s of the coefficients: a number, or 1-100 drawn per sample.
+    spectrum
+        Law of the eigenvalues of symmetric matrices; several separated by commas.
+    structure
+        A structured ensemble, such as toeplitz or condition-100.
+    noise
+        Level of normal noise on the input.
+    max_abs
+        Draw a sample again when an entry exceeds this.
+    seed
+        Another seed is another stream.
+    split
+        train, valid or test.
+    start
+        Index of the first sample.
+    count
+        How many samples.
+    format
+        table for people, json (at most 100 samples), or arrow, an Arrow IPC file (with --out).
+    encoding
+        Also write each matrix in the words of this encoding, in json.
+    out
+        File to write instead of the terminal.
+    generator
+        URL of a running generator; without it the samples are made here.
+    """
+    from generator_service import sample as samples_for
+
+    given = {
+        "operation": operation,
+        "dim": dim,
+        "cols": cols,
+        "coefficients": coefficients,
+        "scale": scale,
+        "spectrum": spectrum,
+        "structure": structure,
+        "noise": noise,
+        "max_abs": max_abs,
+    }
+    try:
+        spec = StreamSpec.model_validate({name: value for name, value in given.items() if value is not None})
+        samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
+    except ValidationError as error:
+        raise RefusedError(explain(error.errors(), [*given, *SampleRange.model_fields])) from None
+    if format != "arrow" and samples.count > MAX_SHOWN:
+        raise UserError(f"count={samples.count}: must be at most {MAX_SHOWN} as {format}; use --format arrow")
+    made = samples_for.samples_of(spec, samples, generator)
+    if format == "arrow":
+        if out is None:
+            raise UserError("--format arrow needs --out FILE")
+        written = samples_for.write_arrow(out, made)
+        sys.stdout.write(f"{out}: {written:,} samples\n")
+        return
+    try:
+        with contextlib.ExitStack() as closing:
+            file = sys.stdout if out is None else closing.enter_context(out.open("w", encoding="utf-8"))
+            if format == "table":
+                samples_for.show(spec, made, file)
+            else:
+                file.write(samples_for.as_json(spec, samples, made, encoding))
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror or error}") from None

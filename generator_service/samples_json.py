@@ -21,7 +21,7 @@ def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encodin
     columns = from_batch(batch)
     entries = []
     for row, index in enumerate(columns.index.tolist()):
-        matrices = {"input": _matrix(columns.input, row), "target": _matrix(columns.target, row)}
+        matrices = {"input": matrix_at(columns.input, row), "target": matrix_at(columns.target, row)}
         entry: dict[str, Any] = {"index": index}
         if columns.operation is not None:
             entry["operation"] = spec.operation[columns.operation[row]]
@@ -42,7 +42,8 @@ def legible(document: dict[str, Any]) -> str:
     return re.sub(r"\[\s+([^\[\]{}]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
-def _matrix(column: NDArray[np.float64] | Matrices, row: int) -> NDArray[np.float64]:
+def matrix_at(column: NDArray[np.float64] | Matrices, row: int) -> NDArray[np.float64]:
+    """The matrix of one row of a column."""
     if not isinstance(column, Matrices):
         matrix: NDArray[np.float64] = column[row]
         return matrix
