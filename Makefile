@@ -1,6 +1,7 @@
 # make demo     install, train the quickstart through HTTP, draw its picture
 # make test     install, run the tests
 # make lint     style and types
+# make bench    speed of generation over HTTP against bare LAPACK, as a table and bench/generation.json
 # make clean    remove the environment and the caches; runs/ stays
 #
 # TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).
@@ -8,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
@@ -20,6 +21,9 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python bench/generation.py --out bench/generation.json
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
