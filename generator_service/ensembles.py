@@ -1,5 +1,6 @@
 """Uniforms -> inputs: which words of a sample's row become what."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from generator_service import spectra
 from generator_service.coefficients import choose, coefficients, normal
 from generator_service.structures import structure
-from shared.operations import OPERATIONS, Shape
+from shared.operations import OPERATIONS, Operand, Operation
 from shared.spec import IntRange, StreamSpec
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,10 @@ def row_layout(spec: StreamSpec) -> Row:
     }
     choices = [name for name, needed in drawn.items() if needed]
     m, n = spec.extreme_dims()[1]
-    free = max(_coefficient_words(spec, Kind(op, sp, m, n)) for op in spec.operation for sp in spec.spectrum)
+    # words grow with the dimensions, but for those of a Kronecker product, whose factors may shrink
+    dims = _all_dims(spec) if spec.structure == "kronecker" else [(m, n)]
+    kinds = itertools.product(spec.operation, spec.spectrum, dims)
+    free = max(_coefficient_words(spec, Kind(op, spectrum, *dim)) for op, spectrum, dim in kinds)
     shapes = [OPERATIONS[name].input_shape(m, n) for name in spec.operation]
     noise = max(rows * cols for rows, cols in shapes) if spec.noise else 0
     words = len(choices) + free + noise
@@ -121,17 +125,23 @@ def _scale(spec: StreamSpec, layout: Row, uniforms: Floats) -> float | Floats:
 def _coefficient_words(spec: StreamSpec, kind: Kind) -> int:
     operation = OPERATIONS[kind.operation]
     if spec.structure != "none":
-        shapes = operation.operands(kind.m, kind.n)
-        return sum(_operand_words(spec, kind, shape) for shape in shapes)
+        return sum(_operand_words(spec, operation, shape) for shape in operation.operands(kind.m, kind.n))
     if operation.symmetric:
         return spectra.words(kind.spectrum, kind.n)
     return math.prod(operation.input_shape(kind.m, kind.n))
 
 
-def _operand_words(spec: StreamSpec, kind: Kind, shape: Shape) -> int:
-    if shape != (kind.m, kind.n):  # a vector has no structure
-        return math.prod(shape)
-    return structure(spec.structure).words(*shape, OPERATIONS[kind.operation].symmetric)
+def _operand_words(spec: StreamSpec, operation: Operation, operand: Operand) -> int:
+    if operand.vector:
+        return operand.rows
+    return structure(spec.structure).words(operand.rows, operand.cols, operation.symmetric)
+
+
+def _all_dims(spec: StreamSpec) -> list[tuple[int, int]]:
+    rows = range(spec.dim.low, spec.dim.high + 1)
+    if spec.cols is None:
+        return [(m, m) for m in rows]
+    return list(itertools.product(rows, range(spec.cols.low, spec.cols.high + 1)))
 
 
 def _inputs(spec: StreamSpec, kind: Kind, scale: float | Floats, free: Floats) -> Floats:
@@ -148,12 +158,13 @@ def _structured(spec: StreamSpec, kind: Kind, scale: float | Floats, free: Float
     """Inputs (B, m, w) whose matrices have the spec's structure, each drawn apart."""
     operation = OPERATIONS[kind.operation]
     operands, start = [], 0
-    for shape in operation.operands(kind.m, kind.n):
-        stop = start + _operand_words(spec, kind, shape)
+    for operand in operation.operands(kind.m, kind.n):
+        stop = start + _operand_words(spec, operation, operand)
         words, start = free[:, start:stop], stop
-        if shape == (kind.m, kind.n):
-            make = structure(spec.structure).draw
-            operands.append(make(spec.coefficients, scale, *shape, operation.symmetric, words))
+        if operand.vector:
+            operands.append(coefficients(spec.coefficients, scale, words)[:, :, None])
         else:
-            operands.append(coefficients(spec.coefficients, scale, words).reshape(-1, *shape))
+            make = structure(spec.structure).draw
+            shape = operand.rows, operand.cols
+            operands.append(make(spec.coefficients, scale, *shape, operation.symmetric, words))
     return operands[0] if len(operands) == 1 else np.concatenate(operands, axis=2)

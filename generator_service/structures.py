@@ -92,7 +92,7 @@ def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms
     rows, cols = np.tril_indices(n, -1)
     triangle[:, rows * (rows + 1) // 2 + cols] = np.where(edges < p, -weights, 0.0)
     matrices = mirrored(triangle, n)
-    matrices[:, np.arange(n), np.arange(n)] = -matrices.sum(axis=2)
+    matrices[:, np.arange(n), np.arange(n)] = 0.0 - matrices.sum(axis=2)  # no −0
     return matrices
 
 

@@ -62,7 +62,7 @@ def _product(a: Floats, b: Floats) -> Targets:
     r, w = _signs(a.shape[2], 2), _signs(b.shape[2], 3)
     direct = ((targets * r[:, None]).sum(axis=1) * w).sum(axis=1)
     factored = ((a * r).sum(axis=2) * (b * w).sum(axis=2)).sum(axis=1)
-    norms = np.sqrt(_square_norm(a) * _square_norm(b))
+    norms = np.sqrt(_square_norm(a)) * np.sqrt(_square_norm(b))  # their squares' product may overflow
     return targets, np.abs(direct - factored) / _nonzero(norms)
 
 
@@ -73,7 +73,7 @@ def _eigenvalues(inputs: Floats) -> Targets:
     """
     n = inputs.shape[1]
     (ascending,) = solve(lambda a: (np.linalg.eigvalsh(a),), inputs, [(n,)])
-    values = np.ascontiguousarray(ascending[:, ::-1])
+    values = ascending[:, ::-1] + 0.0  # no −0
     square = _square_norm(inputs)
     trace = np.abs(values.sum(axis=1) - np.trace(inputs, axis1=1, axis2=2)) / (n * np.sqrt(_nonzero(square)))
     squares = np.abs(np.square(values).sum(axis=1) - square) / _nonzero(square)
@@ -93,7 +93,7 @@ def _eigenvectors(inputs: Floats) -> Targets:
     values[:] = ascending[:, ::-1]
     q[:] = vectors[:, :, ::-1]
     q *= _leading_signs(q)[:, None]
-    q += 0.0  # no −0
+    targets += 0.0  # no −0
     off = _largest(inputs @ q - q * values[:, None]) / _nonzero(np.sqrt(_square_norm(inputs)))
     return targets, np.maximum(off, _off_orthonormal(q))
 
@@ -136,6 +136,7 @@ def _inverse(inputs: Floats) -> Targets:
     """A⁻¹ (B, n, n) of A (B, n, n) (LAPACK gesv). Residual: max|A·A⁻¹−I|."""
     n = inputs.shape[1]
     (inverses,) = solve(lambda a: (np.linalg.inv(a),), inputs, [(n, n)])
+    inverses += 0.0  # no −0
     return inverses, _largest(inputs @ inverses - np.eye(n))
 
 

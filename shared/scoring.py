@@ -67,7 +67,7 @@ def accuracy_strict(
     does, and so does any congruence. Here their λ (σ) must also be within τ of the true ones in l1, not
     all zero, and their vectors orthonormal within τ entrywise.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         off = _STRICT[operation](inputs, targets, predictions) if operation in _STRICT else np.float64(0)
     return {f"{tau:g}": float((_within(scores, tau) & (off < tau)).mean()) for tau in TOLERANCES}
 

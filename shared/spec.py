@@ -139,7 +139,9 @@ def condition_number(structure: str) -> float | None:
 def _read_structure(value: Any) -> str:
     allowed = f"must be one of {', '.join(STRUCTURES)}, or condition-κ with κ from 1 to {MAX_CONDITION:g}"
     if isinstance(value, str) and value.startswith("condition-"):
-        kappa = _read_number(value.removeprefix("condition-"), "as in condition-100", 1, MAX_CONDITION)
+        kappa = _read_number(
+            value.removeprefix("condition-"), allowed.removeprefix("must be "), 1, MAX_CONDITION
+        )
         return f"condition-{kappa!r}"
     if value not in STRUCTURES:
         raise ValueError(allowed)

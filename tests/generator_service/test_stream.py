@@ -1,7 +1,6 @@
 import itertools
-import json
 import math
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generator_service.stream import UndrawableError, batches, default_batch_rows, generate
-from shared.spec import SampleRange, StreamSpec, stream_key
-
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "ensembles.json").read_text())
+from shared.operations import OPERATIONS
+from shared.spec import SPECTRA, SampleRange, StreamSpec, stream_key
 
 
 def drawn(spec, count, start=0, seed=0, split="train"):
@@ -34,8 +32,14 @@ def drawn(spec, count, start=0, seed=0, split="train"):
 @st.composite
 def specs(draw):
     """Small specs of every kind, all of which can be drawn."""
-    operation = draw(st.sets(st.sampled_from(["add", "eigenvalues", "transpose"]), min_size=1))
-    dims = st.sampled_from([1, 3, "1-2", "2-3"])
+    operation = draw(st.sets(st.sampled_from(sorted(OPERATIONS)), min_size=1, max_size=3))
+    square = any(OPERATIONS[name].square for name in operation)
+    symmetric = any(OPERATIONS[name].symmetric for name in operation)
+    structures = {"banded", "circulant", "kronecker", "low_rank", "toeplitz", "condition-50"}
+    structures |= set() if symmetric else {"orthogonal"}
+    structures |= set() if operation & {"inverse", "symmetric_inverse"} else {"laplacian"}
+    structure = draw(st.sampled_from(["none"] * 4 + sorted(structures)))
+    dims = st.sampled_from(["8-9", 4, "8-10"] if structure == "kronecker" else [1, 3, "1-2", "2-4"])
     scale, largest = draw(st.sampled_from([(10, 10), (0.5, 0.5), ("1-3", 3), ("2-20", 20)]))
     fields = {
         "operation": sorted(operation),
@@ -43,10 +47,16 @@ def specs(draw):
         "coefficients": draw(st.sampled_from(["uniform", "gaussian"])),
         "scale": scale,
         "noise": draw(st.sampled_from([0, 0.5])),
-        "max_abs": draw(st.sampled_from([None, 1.5 * largest, 3 * largest])),
+        "structure": structure,
     }
-    if "eigenvalues" not in operation:
+    if not square and structure not in ("circulant", "laplacian"):
         fields["cols"] = draw(st.none() | dims)
+    if symmetric and structure == "none":
+        fields["spectrum"] = draw(st.sets(st.sampled_from(SPECTRA), min_size=1, max_size=3))
+    if structure == "none" and "spectrum" not in fields and operation <= {"add", "transpose"}:
+        fields["max_abs"] = draw(st.sampled_from([None, 1.5 * largest, 3 * largest]))
+    elif structure == "none":
+        fields["max_abs"] = draw(st.sampled_from([None, 30 * max(1, largest) ** 2]))
     return StreamSpec(**fields)
 
 
@@ -59,12 +69,14 @@ addresses = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(specs(), addresses, st.integers(1, 40), st.data())
 def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, count, data):
     whole = rows([generate(spec, **address, count=count)])
     batch_rows = data.draw(st.integers(1, count))
     assert rows(batches(spec, SampleRange(**address, count=count), batch_rows)) == whole
+    with ThreadPoolExecutor(2) as pool:
+        assert rows(batches(spec, SampleRange(**address, count=count), batch_rows, pool)) == whole
     first = data.draw(st.integers(0, count - 1))
     asked = data.draw(st.integers(1, count - first))
     part = generate(spec, **(address | {"start": address["start"] + first}), count=asked)
@@ -77,6 +89,9 @@ def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, co
         {"operation": "eigenvalues", "dim": 5},
         {"operation": "add", "dim": "2-6", "cols": "1-4", "coefficients": "gaussian", "scale": "1-100"},
         {"operation": "add,eigenvalues,transpose", "dim": "2-5", "noise": 0.05, "max_abs": 18},
+        {"operation": sorted(OPERATIONS), "dim": "1-5", "spectrum": SPECTRA, "max_abs": 300},
+        {"operation": "inverse,svd", "dim": 4, "structure": "low_rank", "max_abs": 12},
+        {"operation": "inverse", "dim": 6, "structure": "condition-5000000"},
     ],
 )
 def test_a_thousand_samples_are_three_hundred_and_seven_hundred(rows, fields):
@@ -86,8 +101,16 @@ def test_a_thousand_samples_are_three_hundred_and_seven_hundred(rows, fields):
 
 
 @pytest.mark.parametrize("n", [17, 40, 64])
-def test_large_matrices_have_the_same_bits_alone_and_in_a_batch(rows, n):
-    spec = StreamSpec(operation="eigenvalues", dim=n, coefficients="gaussian")
+@pytest.mark.parametrize(
+    "fields",
+    [{"operation": name} for name in sorted(OPERATIONS)]
+    + [{"operation": "eigenvectors", "spectrum": name} for name in ("laplace", "marchenko_pastur")]
+    + [{"operation": "transpose", "structure": name} for name in ("orthogonal", "low_rank", "laplacian")]
+    + [{"operation": "svd", "structure": "condition-100"}],
+    ids=lambda fields: "-".join(fields.values()),
+)
+def test_large_matrices_have_the_same_bits_alone_and_in_a_batch(rows, n, fields):
+    spec = StreamSpec(dim=n, coefficients="gaussian", **fields)
     alone = [generate(spec, 0, "train", i, 1) for i in range(12)]
     assert rows(alone) == rows([generate(spec, 0, "train", 0, 12)])
 
@@ -161,6 +184,69 @@ def test_a_batch_is_made_only_when_it_is_asked_for():
     assert [next(endless).num_rows for _ in range(3)] == [10, 10, 10]
 
 
+POOLED = [
+    {"operation": "eigenvectors", "dim": 5, "spectrum": "laplace,positive"},
+    {"operation": "inverse", "dim": 2, "max_abs": 12},
+    {"operation": sorted(OPERATIONS), "dim": "1-6", "noise": 0.1},
+    {"operation": "svd", "dim": "2-9", "cols": "1-4", "structure": "banded"},
+    {"operation": "matmul", "dim": 12},
+]
+
+
+@pytest.mark.parametrize("fields", POOLED)
+@pytest.mark.parametrize(("workers", "batch_rows"), [(1, 7), (2, 1), (2, 50), (8, 33), (4, 1000)])
+def test_batches_made_in_a_pool_of_threads_are_those_made_without(rows, fields, workers, batch_rows):
+    spec, samples = StreamSpec(**fields), SampleRange(start=9, count=200)
+    without = list(batches(spec, samples, batch_rows))
+    with ThreadPoolExecutor(workers) as pool:
+        pooled = list(batches(spec, samples, batch_rows, pool))
+        assert [batch.num_rows for batch in pooled] == [batch.num_rows for batch in without]
+        assert rows(pooled) == rows(without)
+        assert all(
+            a.schema.equals(b.schema, check_metadata=True) for a, b in zip(pooled, without, strict=True)
+        )
+
+
+def test_streams_that_share_a_pool_harm_one_another_in_nothing(rows):
+    specs = [StreamSpec(**fields) for fields in POOLED]
+    samples = SampleRange(count=120)
+    with ThreadPoolExecutor(3) as pool:
+        streams = [batches(spec, samples, 20, pool) for spec in specs]
+        turns = list(zip(*streams, strict=True))
+    for spec, pooled in zip(specs, zip(*turns, strict=True), strict=True):
+        assert rows(pooled) == rows([generate(spec, 0, "train", 0, 120)])
+
+
+def test_a_pool_makes_a_few_batches_ahead_and_no_more_once_the_stream_is_closed():
+    class Counting(ThreadPoolExecutor):
+        submitted = 0
+
+        def submit(self, *arguments, **options):
+            self.submitted += 1
+            return super().submit(*arguments, **options)
+
+    with Counting(2) as pool:
+        endless = batches(StreamSpec(operation="svd", dim=3), SampleRange(count=2**63 - 1), 10, pool)
+        assert [next(endless).column("index")[0].as_py() for _ in range(3)] == [0, 10, 20]
+        assert pool.submitted <= 8
+        before = pool.submitted
+        endless.close()
+    assert pool.submitted == before
+
+
+def test_in_a_pool_batches_before_one_that_cannot_be_drawn_are_made():
+    spec, samples = StreamSpec(operation="transpose", dim=1, max_abs=0.5), SampleRange(count=10_000)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = []
+        for threads in (None, pool):
+            indices = []
+            with pytest.raises(UndrawableError) as refused:
+                indices.extend(b.column("index")[0].as_py() for b in batches(spec, samples, 1, threads))
+            outcomes.append((indices, str(refused.value)))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0]
+
+
 @pytest.mark.parametrize("dim", [1, 5, 30, 128, "1-128"])
 def test_default_batches_are_of_a_megabyte_or_one_row(dim):
     spec = StreamSpec(operation="add,transpose", dim=dim)
@@ -218,24 +304,6 @@ def test_symmetric_matrices_are_a_mirrored_triangle_of_coefficients(coefficients
         scipy.stats.uniform(-10, 20) if coefficients == "uniform" else scipy.stats.norm(0, 10 / math.sqrt(3))
     )
     assert all(follows(entry, law) for entry in triangle.T)
-
-
-@pytest.mark.parametrize("coefficients", ["uniform", "gaussian"])
-def test_eigenvalues_are_spread_as_those_of_the_published_code(coefficients):
-    golden = GOLDEN[f"{coefficients}/semicircle"]
-    count = golden["samples"]
-    spec = StreamSpec(operation="eigenvalues", dim=golden["n"], coefficients=coefficients)
-    values = np.array(drawn(spec, count)["target"])[:, :, 0]
-    quantiles = golden["pooled_quantiles"]
-    spread = quantiles["0.9"] - quantiles["0.1"]
-    for level, published in quantiles.items():
-        bound = 0.07 if level in ("0.01", "0.99") else 0.04
-        assert abs(np.quantile(values, float(level)) - published) < bound * spread, level
-    for name, sample in (("largest", values[:, 0]), ("smallest", values[:, -1])):
-        error = golden[f"std_of_{name}"] * math.sqrt(2 / count)
-        assert abs(sample.mean() - golden[f"mean_of_{name}"]) < 5 * error
-        assert sample.std() == pytest.approx(golden[f"std_of_{name}"], rel=5 * math.sqrt(2 / count))
-    assert values.sum(axis=1).std() == pytest.approx(golden["std_trace"], rel=5 / math.sqrt(count))
 
 
 def test_a_scale_range_is_drawn_per_sample_each_whole_number_as_likely():

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import mpmath
 import numpy as np
@@ -12,7 +13,7 @@ from generator_service.targets import RESIDUAL_BOUND, TARGETS
 from generator_service.variates import uniforms
 from shared.operations import OPERATIONS
 from shared.scoring import score
-from shared.spec import StreamSpec
+from shared.spec import StreamSpec, stream_key
 
 
 def matrices(spec, count):
@@ -54,7 +55,11 @@ def test_every_operation_has_a_target_a_bound_an_error_and_an_estimate_of_its_wo
     assert inputs.shape[1:] == OPERATIONS[name].input_shape(3, 3)
     assert targets.shape[1:] == OPERATIONS[name].target_shape(3, 3)
     assert set(TARGETS) == set(RESIDUAL_BOUND) == set(OPERATIONS)
-    assert score(name, inputs, targets, targets).max.tolist() == [0, 0, 0, 0]
+    errors = score(name, inputs, targets, targets).max
+    if name in ("eigenvectors", "inverse", "svd", "symmetric_inverse"):  # measured on the input: rounding
+        assert (errors < 1e-13).all()
+    else:
+        assert errors.tolist() == [0, 0, 0, 0]
     assert 0 < estimated_work(spec) < estimated_work(StreamSpec(operation=name, dim=30))
 
 
@@ -214,3 +219,447 @@ def test_transposes_and_sums_are_exact(m, n, coefficients):
 def test_exact_operations_have_no_residual(operation):
     batch = generate(StreamSpec(operation=operation, dim="1-9", cols="1-9"), 0, "train", 0, 100)
     assert set(batch.column("residual").to_pylist()) == {0.0}
+
+
+# --- the other operations
+
+EPS = np.finfo(np.float64).eps
+SHAPES = [(1, 1), (1, 4), (4, 1), (2, 3), (5, 5), (8, 3), (3, 8), (17, 16), (64, 5), (5, 64), (64, 64)]
+DIMS = [1, 2, 3, 5, 8, 33, 64]
+SQUARE = ["eigenvalues", "eigenvectors", "inverse", "symmetric_inverse"]
+
+
+def problems(operation, m, n, count=10, **fields):
+    """Inputs and targets of an operation on m×n matrices."""
+    cols = {} if OPERATIONS[operation].square else {"cols": n}
+    return zip(*matrices(StreamSpec(operation=operation, dim=m, **cols, **fields), count), strict=True)
+
+
+def split_svd(target, m, n):
+    assert target.shape == (1 + m + n, min(m, n))
+    return target[0], target[1 : 1 + m], target[1 + m :]
+
+
+def signed(columns):
+    """The first component that is not 0 of every column is positive."""
+    return all(next(x for x in column if x != 0) > 0 for column in columns.T)
+
+
+def has_negative_zero(array):
+    return bool((np.signbit(array) & (array == 0)).any())
+
+
+def off_orthonormal(columns):
+    return np.abs(np.einsum("ij,ik->jk", columns, columns) - np.eye(columns.shape[1])).max()
+
+
+def one_target(operation, matrix):
+    targets, residuals = TARGETS[operation](np.array([matrix], dtype=float))
+    assert residuals[0] <= RESIDUAL_BOUND[operation]
+    return targets[0]
+
+
+def same_columns(found, other, values, null=False):
+    """Columns equal up to sign, as far as the gaps between the values, and to a null space, allow."""
+    gaps = np.abs(np.subtract.outer(values, values)) + np.diag([np.inf] * len(values))
+    gap = np.minimum(gaps.min(axis=0), values if null else np.inf)
+    wrong = np.abs(found - other * np.sign(np.einsum("ij,ij->j", found, other))).max(axis=0)
+    return (wrong <= 20 * EPS * len(found) * (1 + np.linalg.norm(values) / gap)).all()
+
+
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("coefficients", ["uniform", "gaussian"])
+def test_products_are_those_of_sums_written_out(m, n, coefficients):
+    for operation, width in (("matmul", n), ("matvec", 1)):
+        for matrix, target in problems(operation, m, n, coefficients=coefficients):
+            a, b = matrix[:, :n], matrix[:, n:]
+            assert b.shape == (m, width)
+            exact = np.einsum("ki,kj->ij", a.astype(np.longdouble), b.astype(np.longdouble))
+            assert (np.abs(target - exact) <= 2 * m * EPS * np.einsum("ki,kj->ij", abs(a), abs(b))).all()
+
+
+@pytest.mark.parametrize("n", DIMS)
+@pytest.mark.parametrize("driver", ["ev", "evr"])
+def test_eigenvectors_are_those_of_another_solver(n, driver):
+    for matrix, target in problems("eigenvectors", n, n):
+        values, q = target[0], target[1:]
+        other, vectors = scipy.linalg.eigh(matrix, driver=driver)
+        size = np.linalg.norm(matrix)
+        assert np.abs(values - other[::-1]).max() <= 1e-15 * n * size
+        assert same_columns(q, vectors[:, ::-1], values)
+
+
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+def test_singular_values_and_vectors_are_those_of_another_solver(m, n):
+    for matrix, target in problems("singular_values", m, n):
+        other = scipy.linalg.svd(matrix, compute_uv=False, lapack_driver="gesvd")
+        assert np.abs(target[:, 0] - other).max() <= 1e-15 * max(m, n) * other[0]
+    for matrix, target in problems("svd", m, n):
+        u, other, vt = scipy.linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
+        sigma, left, right = split_svd(target, m, n)
+        assert np.abs(sigma - other).max() <= 1e-15 * max(m, n) * other[0]
+        assert same_columns(left, u, sigma, null=m != n)
+        assert same_columns(right, vt.T, sigma, null=m != n)
+
+
+@pytest.mark.parametrize("n", DIMS)
+@pytest.mark.parametrize("operation", ["inverse", "symmetric_inverse"])
+def test_inverses_are_those_of_another_solver(operation, n):
+    for matrix, target in problems(operation, n, n):
+        other = scipy.linalg.lu_solve(scipy.linalg.lu_factor(matrix), np.eye(n))
+        condition = np.linalg.norm(matrix) * np.linalg.norm(other)
+        assert np.abs(target - other).max() <= 4 * EPS * n * condition * np.abs(other).max()
+        if operation == "symmetric_inverse":
+            assert np.array_equal(matrix, matrix.T)
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in ("add", "transpose")])
+def test_targets_are_those_of_a_computation_with_50_digits(operation):
+    for matrix, target in problems(operation, 4, 4, 3):
+        with mpmath.workdps(50):
+            a = mpmath.matrix(matrix[:, :4].tolist())
+            if operation in ("matmul", "matvec"):
+                exact = a.T * mpmath.matrix(matrix[:, 4:].tolist())
+            elif operation in ("inverse", "symmetric_inverse"):
+                exact = a**-1
+            elif operation in ("eigenvalues", "eigenvectors"):
+                values, vectors = mpmath.eigsy(a)
+                order = sorted(range(4), key=lambda i: -values[i])
+                signs = [mpmath.sign(vectors[0, i]) for i in order]
+                rows = [[values[i] for i in order]] + [
+                    [vectors[k, i] * sign for i, sign in zip(order, signs, strict=True)] for k in range(4)
+                ]
+                exact = mpmath.matrix(rows) if operation == "eigenvectors" else mpmath.matrix(rows[0])
+            else:
+                u, sigma, vt = mpmath.svd_r(a)
+                signs = [mpmath.sign(u[0, j]) for j in range(4)]
+                rows = [list(sigma)] + [
+                    [part[k, j] * signs[j] for j in range(4)] for part in (u, vt.T) for k in range(4)
+                ]
+                exact = mpmath.matrix(rows) if operation == "svd" else sigma
+            exact = np.array(exact.tolist(), dtype=np.float64).reshape(target.shape)
+        assert target == pytest.approx(exact, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", DIMS)
+@pytest.mark.parametrize("scale", [10, 1e-100, 1e100])
+def test_eigenvectors_are_orthonormal_signed_and_solve_the_eigenproblem(n, scale):
+    for matrix, target in problems("eigenvectors", n, n, 5, scale=scale):
+        assert target.shape == (n + 1, n)
+        values, q = target[0], target[1:]
+        assert off_orthonormal(q) <= 4 * EPS * n
+        off = np.einsum("ij,jk->ik", matrix, q) - np.einsum("ij,j->ij", q, values)
+        assert np.abs(off).max() <= 4 * EPS * n * np.linalg.norm(matrix)
+        assert (np.diff(values) <= 0).all()
+        assert (q[0] > 0).all()
+
+
+@pytest.mark.parametrize(("m", "n"), SHAPES)
+@pytest.mark.parametrize("scale", [10, 1e-100, 1e100])
+def test_singular_vectors_are_orthonormal_signed_and_rebuild_the_matrix(m, n, scale):
+    for matrix, target in problems("svd", m, n, 5, scale=scale):
+        sigma, u, v = split_svd(target, m, n)
+        assert off_orthonormal(u) <= 4 * EPS * max(m, n)
+        assert off_orthonormal(v) <= 4 * EPS * max(m, n)
+        rebuilt = np.einsum("ik,k,jk->ij", u, sigma, v)
+        assert np.abs(rebuilt - matrix).max() <= 4 * EPS * max(m, n) * sigma[0]
+        assert (np.diff(sigma) <= 0).all()
+        assert sigma[-1] >= 0
+        assert (u[0] > 0).all()
+
+
+@pytest.mark.parametrize("n", DIMS)
+@pytest.mark.parametrize("operation", ["inverse", "symmetric_inverse"])
+def test_a_matrix_times_its_inverse_is_the_identity_within_the_bound(operation, n):
+    for matrix, target in problems(operation, n, n):
+        assert np.abs(np.einsum("ij,jk->ik", matrix, target) - np.eye(n)).max() <= 1.1e-10
+
+
+KNOWN = {
+    "blocks": scipy.linalg.block_diag([[1.0]], [[2, 1], [1, 3]], [[7, -2, 0], [-2, 8, 1], [0, 1, 9]]),
+    "falling blocks": scipy.linalg.block_diag([[-9.0, 1], [1, -8]], [[2, 1], [1, 3]], [[30]]),
+    "diagonal": np.diag([3.0, -1, 7, 3]),
+    "identity": np.eye(5),
+    "minus identity": -np.eye(3),
+    "zero": np.zeros((4, 4)),
+    "ones": np.ones((4, 4)),
+    "rank one": np.outer([1.0, -2, 0, 3], [1.0, -2, 0, 3]),
+    "rank one, leading zero": -np.outer([0, 1.0, 2], [0, 1.0, 2]),
+    "a number": np.array([[-3.5]]),
+    "nought": np.array([[0.0]]),
+    "exchange": np.fliplr(np.eye(4)),
+}
+
+
+@pytest.mark.parametrize("matrix", KNOWN.values(), ids=KNOWN)
+def test_conventions_hold_for_repeated_values_and_leading_zeros(matrix):
+    n, size = len(matrix), np.linalg.norm(matrix)
+    target = one_target("eigenvectors", matrix)
+    values, q = target[0], target[1:]
+    assert signed(q)
+    assert off_orthonormal(q) <= 4 * EPS * n
+    assert np.abs(matrix @ q - q * values).max() <= 4 * EPS * n * size
+    assert values == pytest.approx(np.sort(scipy.linalg.eigvalsh(matrix))[::-1], abs=1e-14 * size)
+    assert (np.diff(values) <= 0).all()
+    assert one_target("eigenvalues", matrix)[:, 0] == pytest.approx(values, abs=1e-15 * size)
+    target = one_target("svd", matrix)
+    sigma, u, v = split_svd(target, n, n)
+    assert signed(u)
+    assert max(off_orthonormal(u), off_orthonormal(v)) <= 4 * EPS * n
+    assert np.abs(u * sigma @ v.T - matrix).max() <= 4 * EPS * n * size
+    assert sigma == pytest.approx(np.sort(np.abs(values))[::-1], abs=1e-14 * size)
+    assert (np.diff(sigma) <= 0).all()
+    assert one_target("singular_values", matrix)[:, 0] == pytest.approx(sigma, abs=1e-15 * size)
+
+
+@pytest.mark.parametrize("matrix", KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize("operation", ["eigenvectors", "eigenvalues", "svd", "singular_values"])
+def test_no_component_is_a_negative_zero(operation, matrix):
+    for signed_zeros in (matrix, -matrix, 0.0 - matrix):
+        assert not has_negative_zero(one_target(operation, signed_zeros))
+
+
+def test_the_second_component_decides_a_sign_where_the_first_is_exactly_zero():
+    matrix = KNOWN["blocks"]
+    q, u = one_target("eigenvectors", matrix)[1:], one_target("svd", matrix)[1:7]
+    for vectors in (q, u):
+        assert (vectors[0, :5] == 0).all()
+        assert (vectors[3, :3] > 0).all()
+        assert (vectors[1, 3:5] > 0).all()
+        assert vectors[:, 5].tolist() == [1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (5, 2)])
+def test_the_svd_of_a_rectangle_of_low_rank_keeps_its_conventions(shape):
+    for matrix in (np.zeros(shape), np.ones(shape), np.eye(*shape), -np.eye(*shape)):
+        target = one_target("svd", matrix)
+        sigma, u, v = split_svd(target, *shape)
+        assert signed(u)
+        assert max(off_orthonormal(u), off_orthonormal(v)) <= 1e-15
+        assert np.abs(u * sigma @ v.T - matrix).max() <= 1e-15 * 4
+        assert not has_negative_zero(target)
+
+
+# --- residuals
+
+
+def exact_residual(operation, matrix, target):
+    """PAPER.md's residual, with 18 digits or more."""
+    a, t = matrix.astype(np.longdouble), target.astype(np.longdouble)
+    size = np.sqrt((a**2).sum())
+    if operation == "eigenvalues":
+        return residual_of(matrix, target[:, 0])
+    if operation == "singular_values":
+        return abs((t**2).sum() - size**2) / size**2
+    if operation == "eigenvectors":
+        values, q = t[0], t[1:]
+        return max(np.abs(a @ q - q * values).max() / size, np.abs(q.T @ q - np.eye(len(a))).max())
+    if operation == "svd":
+        sigma, u, v = split_svd(t, *a.shape)
+        off = max(np.abs(u.T @ u - np.eye(u.shape[1])).max(), np.abs(v.T @ v - np.eye(v.shape[1])).max())
+        return max(np.abs(u * sigma @ v.T - a).max() / size, off)
+    return np.abs(a @ t - np.eye(len(a))).max()
+
+
+CERTIFIED = ["eigenvalues", "eigenvectors", "inverse", "singular_values", "svd", "symmetric_inverse"]
+
+
+@pytest.mark.parametrize("operation", CERTIFIED)
+@pytest.mark.parametrize("shape", [(1, 1), (6, 6), (3, 7), (7, 3), (30, 30)])
+def test_residuals_sent_are_those_of_the_matrix_and_its_target_as_sent(operation, shape):
+    cols = {"cols": shape[1]} if not OPERATIONS[operation].square else {}
+    spec = StreamSpec(operation=operation, dim=shape[0], **cols)
+    sent = generate(spec, 0, "train", 0, 10).column("residual").to_pylist()
+    for matrix, target, residual in zip(*matrices(spec, 10), sent, strict=True):
+        rounding = 2 * EPS * len(matrix)
+        if "inverse" in operation:
+            rounding *= np.linalg.norm(matrix) * np.linalg.norm(target)
+        assert residual == pytest.approx(float(exact_residual(operation, matrix, target)), abs=rounding)
+
+
+@pytest.mark.parametrize(
+    ("operation", "routine"),
+    [
+        ("eigenvectors", "eigh"),
+        ("inverse", "inv"),
+        ("singular_values", "svd"),
+        ("svd", "svd"),
+        ("symmetric_inverse", "inv"),
+    ],
+)
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_residuals_tell_how_wrong_a_target_is(monkeypatch, operation, routine, part):
+    right = getattr(np.linalg, routine)
+
+    def wrong(*arguments, **options):
+        result = right(*arguments, **options)
+        if not isinstance(result, tuple):
+            return result * (1 + 1e-5 * (1 + part))
+        parts = [np.array(each) for each in result]
+        parts[part % len(parts)][:, 0] += 1e-5
+        return tuple(parts)
+
+    monkeypatch.setattr(np.linalg, routine, wrong)
+    spec = StreamSpec(operation=operation, dim=4)
+    [drawn] = draw(spec, uniforms(1, 0, 10, row_layout(spec).words))
+    targets, residuals = TARGETS[operation](drawn.exact)
+    expected = [float(exact_residual(operation, *pair)) for pair in zip(drawn.exact, targets, strict=True)]
+    assert residuals == pytest.approx(expected, rel=1e-6)
+    assert (residuals > RESIDUAL_BOUND[operation]).all()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("coefficients", ["uniform", "gaussian"])
+def test_ordinary_draws_are_within_the_bound_at_the_first_attempt(operation, coefficients):
+    for dim, count in ((1, 300), (2, 300), (5, 300), (64, 10)):
+        batch = generate(
+            StreamSpec(operation=operation, dim=dim, coefficients=coefficients), 3, "test", 0, count
+        )
+        assert set(batch.column("attempt").to_pylist()) == {0}
+        residuals = batch.column("residual").to_numpy()
+        assert ((residuals >= 0) & (residuals <= RESIDUAL_BOUND[operation])).all()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("power", [332, -332])
+def test_a_residual_does_not_depend_on_the_scale_of_the_matrix(operation, power):
+    spec = StreamSpec(operation=operation, dim=3, scale=1)
+    [drawn] = draw(spec, uniforms(7, 0, 20, row_layout(spec).words))
+    _, usual = TARGETS[operation](drawn.exact)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, scaled = TARGETS[operation](drawn.exact * 2.0**power)
+    assert scaled == pytest.approx(usual, rel=0.1, abs=2e-16)
+    if operation in ("matmul", "matvec"):  # a power of two changes no rounding
+        assert scaled.tolist() == usual.tolist()
+        assert scaled.any()
+
+
+# --- matrices that cannot be solved
+
+ROUTINES = {
+    "eigenvalues": "eigvalsh",
+    "eigenvectors": "eigh",
+    "inverse": "inv",
+    "singular_values": "svd",
+    "svd": "svd",
+    "symmetric_inverse": "inv",
+}
+
+
+def failing(routine, fails):
+    """A routine that fails as NumPy does: all of a batch for one matrix."""
+
+    def solve(inputs, *arguments, **options):
+        if fails(inputs).any():
+            raise np.linalg.LinAlgError("did not converge")
+        return routine(inputs, *arguments, **options)
+
+    return solve
+
+
+@pytest.mark.parametrize(("operation", "routine"), ROUTINES.items())
+@pytest.mark.parametrize("bad", [[0], [6], [3, 4], [0, 2, 5], list(range(7))])
+def test_a_matrix_lapack_fails_on_is_nan_and_harms_no_other(monkeypatch, operation, routine, bad):
+    spec = StreamSpec(operation=operation, dim=4)
+    [drawn] = draw(spec, uniforms(5, 0, 7, row_layout(spec).words))
+    inputs = drawn.exact.copy()
+    inputs[bad, 0, 0] = 12345
+    usual, usual_residuals = TARGETS[operation](inputs)
+    solve = failing(getattr(np.linalg, routine), lambda a: a[:, 0, 0] == 12345)
+    monkeypatch.setattr(np.linalg, routine, solve)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        targets, residuals = TARGETS[operation](inputs)
+    good = [i for i in range(7) if i not in bad]
+    assert targets.shape == usual.shape
+    assert np.isnan(targets[bad]).all()
+    assert np.isnan(residuals[bad]).all()
+    assert targets[good].tobytes() == usual[good].tobytes()
+    assert residuals[good].tobytes() == usual_residuals[good].tobytes()
+
+
+@pytest.mark.parametrize("operation", ["inverse", "symmetric_inverse"])
+@pytest.mark.parametrize(
+    "singular", [np.zeros((3, 3)), np.ones((3, 3)), np.diag([1.0, 0, 2]), [[1, 2, 0], [2, 4, 0], [0, 0, 1]]]
+)
+def test_a_singular_matrix_has_no_inverse_and_harms_no_other(operation, singular):
+    inputs = np.random.default_rng(0).normal(size=(9, 3, 3))
+    inputs = inputs + inputs.swapaxes(1, 2)
+    usual, usual_residuals = TARGETS[operation](inputs)
+    inputs[[1, 7]] = singular
+    targets, residuals = TARGETS[operation](inputs)
+    good = [0, 2, 3, 4, 5, 6, 8]
+    assert np.isnan(targets[[1, 7]]).all()
+    assert np.isnan(residuals[[1, 7]]).all()
+    assert targets[good].tobytes() == usual[good].tobytes()
+    assert residuals[good].tobytes() == usual_residuals[good].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "routine"),
+    [({"operation": name}, routine) for name, routine in ROUTINES.items()]
+    + [
+        ({"operation": "eigenvalues", "spectrum": "positive"}, "eigh"),
+        ({"operation": "symmetric_inverse", "spectrum": "laplace"}, "eigh"),
+        ({"operation": "eigenvectors", "spectrum": "uniform,semicircle"}, "eigh"),
+    ],
+)
+def test_a_sample_lapack_fails_on_is_drawn_again(rows, monkeypatch, fields, routine):
+    spec = StreamSpec(dim=3, **fields)
+    usual = generate(spec, 0, "train", 0, 60)
+    solve = failing(getattr(np.linalg, routine), lambda a: a[:, 0, 0] > 5)
+    monkeypatch.setattr(np.linalg, routine, solve)
+    batch = generate(spec, 0, "train", 0, 60)
+    again = np.flatnonzero(batch.column("attempt").to_numpy())
+    assert 3 < len(again) < 40
+    before, after = rows([usual]), rows([batch])
+    assert [i for i in range(60) if before[i] != after[i]] == again.tolist()
+    assert (batch.column("residual").to_numpy() <= RESIDUAL_BOUND[spec.operation[0]]).all()
+    assert rows(generate(spec, 0, "train", i, 1) for i in range(60)) == after
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"operation": "inverse", "dim": 1, "max_abs": 3},
+        {"operation": "symmetric_inverse", "dim": 1, "max_abs": 2, "scale": 3},
+        {"operation": "inverse", "dim": 3, "structure": "low_rank", "max_abs": 8},
+        {"operation": "inverse", "dim": 6, "structure": "condition-5000000"},
+        {"operation": "symmetric_inverse", "dim": 6, "structure": "condition-5000000"},
+        {"operation": "inverse", "dim": 2, "structure": "banded", "scale": "1-9", "max_abs": 2},
+    ],
+)
+def test_an_inverse_is_drawn_again_exactly_where_it_or_its_residual_is_too_large(fields):
+    spec = StreamSpec(**fields)
+    n, count = fields["dim"], 200
+    table = uniforms(stream_key(spec, 0, "train", 0), 0, count, row_layout(spec).words)
+    [first] = draw(spec, table)
+    most = fields.get("max_abs", math.inf)
+    refused = []
+    for matrix in first.exact:
+        inverse = np.linalg.inv(matrix)
+        good = np.abs(matrix @ inverse - np.eye(n)).max() <= 1e-10
+        refused.append(not (good and np.abs(matrix).max() <= most and np.abs(inverse).max() <= most))
+    batch = generate(spec, 0, "train", 0, count)
+    assert (batch.column("attempt").to_numpy() > 0).tolist() == refused
+    assert 0 < sum(refused) < count
+    assert batch.column("residual").to_numpy().max() <= 1e-10
+    for matrix, target in zip(*matrices(spec, count), strict=True):
+        rounding = EPS * n * np.linalg.norm(matrix) * np.linalg.norm(target)
+        assert np.abs(np.einsum("ij,jk->ik", matrix, target) - np.eye(n)).max() <= 1e-10 + rounding
+        assert max(np.abs(matrix).max(), np.abs(target).max()) <= most
+
+
+def test_inverses_of_low_rank_plus_a_diagonal_are_within_the_bound_at_every_dimension():
+    batch = generate(StreamSpec(operation="inverse", dim="1-12", structure="low_rank"), 0, "train", 0, 300)
+    assert batch.column("residual").to_numpy().max() <= 1e-10
+    for matrix, target in zip(
+        *(
+            getattr(batch.column(name), "storage", batch.column(name)).to_pylist()
+            for name in ("input", "target")
+        ),
+        strict=True,
+    ):
+        a, inverse = (np.reshape(each["data"], each["shape"]) for each in (matrix, target))
+        assert np.abs(a @ inverse - np.eye(len(a))).max() <= 1.1e-10

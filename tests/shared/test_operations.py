@@ -9,6 +9,13 @@ from shared.operations import OPERATIONS
         ("add", "A", (2, 6), (2, 3)),
         ("transpose", "T", (2, 3), (3, 2)),
         ("eigenvalues", "E", (3, 3), (3, 1)),
+        ("eigenvectors", "F", (3, 3), (4, 3)),
+        ("inverse", "I", (3, 3), (3, 3)),
+        ("matmul", "M", (2, 6), (3, 3)),
+        ("matvec", "D", (2, 4), (3, 1)),
+        ("singular_values", "V", (2, 3), (2, 1)),
+        ("svd", "U", (2, 3), (6, 2)),
+        ("symmetric_inverse", "S", (3, 3), (3, 3)),
     ],
 )
 def test_letters_and_shapes_are_the_papers(name, letter, input_shape, target_shape):

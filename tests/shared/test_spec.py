@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import pickle
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from shared.errors import RefusedError, explain
 from shared.operations import OPERATIONS
-from shared.spec import MAX_DIM, MAX_INDEX, SampleRange, StreamSpec, stream_key
+from shared.spec import MAX_DIM, MAX_INDEX, SPECTRA, SampleRange, StreamSpec, stream_key
 
 
 def spec(**fields) -> StreamSpec:
@@ -33,8 +34,13 @@ def fields(draw) -> dict:
         "noise": st.floats(0, 1e6),
         "max_abs": numbers,
     }
+    conditioned = (st.floats(1, 1e12) | st.integers(1, 10**12)).map("condition-{}".format)
     if not any(OPERATIONS[name].square for name in operation):
         optional["cols"] = dims
+    if any(OPERATIONS[name].symmetric for name in operation) and draw(st.booleans()):
+        optional["spectrum"] = st.lists(st.sampled_from(SPECTRA), min_size=1, max_size=8)
+    else:
+        optional["structure"] = st.sampled_from(["banded", "low_rank", "none", "toeplitz"]) | conditioned
     return {"operation": operation, "dim": draw(dims)} | draw(st.fixed_dictionaries({}, optional=optional))
 
 
@@ -81,6 +87,26 @@ def test_the_canonical_form_has_sorted_keys_and_no_defaults():
     )
 
 
+def test_the_canonical_form_of_spectra_and_structures_is_what_a_url_says():
+    mixed = spec(operation="svd,eigenvectors", spectrum=["positive", "laplace", "positive"]).canonical()
+    assert mixed == '{"dim":5,"operation":"eigenvectors,svd","spectrum":"laplace,positive"}'
+    banded = spec(operation="inverse", structure="banded").canonical()
+    assert banded == '{"dim":5,"operation":"inverse","structure":"banded"}'
+    conditioned = spec(cols="3-3", structure="condition-1e3").canonical()
+    assert conditioned == '{"cols":3,"dim":5,"operation":"add","structure":"condition-1000"}'
+
+
+def test_a_spec_without_a_structure_has_the_form_and_the_key_it_had_before_there_were_any():
+    for given_fields in ({}, {"structure": "none"}):
+        plain = StreamSpec(operation="transpose", dim=5, **given_fields)
+        assert plain.canonical() == '{"dim":5,"operation":"transpose"}'
+        assert f"{stream_key(plain, 0, 'train', 0):032x}" == "d78cfd615474b15552d6ecacbd95b8bc"
+    # the hash that defines a key, by hand
+    text = r'["{\"dim\":5,\"operation\":\"transpose\"}",0,"train",0]'
+    digest = hashlib.sha256(text.encode()).digest()
+    assert digest[15::-1].hex() == "d78cfd615474b15552d6ecacbd95b8bc"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -105,6 +131,18 @@ def test_the_canonical_form_has_sorted_keys_and_no_defaults():
         ({"operation": "add,transpose"}, {"operation": ("transpose,add", "add")}),
         ({"operation": "add"}, {"operation": ["add", "add"]}),
         ({"spectrum": "semicircle"}, {"spectrum": ["semicircle"]}),
+        ({"structure": "none"}, {}),
+        ({"structure": "condition-100"}, {"structure": "condition-1e2"}),
+        ({"structure": "condition-100"}, {"structure": "condition-100.0"}),
+        ({"structure": "condition-100"}, {"structure": "condition-0100"}),
+        ({"structure": "condition-2.5"}, {"structure": "condition-2.50"}),
+        ({"structure": "condition-1000000000000"}, {"structure": "condition-1e12"}),
+        (
+            {"operation": "eigenvalues", "spectrum": "positive,laplace"},
+            {"operation": "eigenvalues", "spectrum": ("laplace", "positive", "laplace")},
+        ),
+        ({"operation": "eigenvalues", "spectrum": "semicircle"}, {"operation": "eigenvalues"}),
+        ({"operation": "inverse,matmul"}, {"operation": ["matmul", "inverse"]}),
     ],
 )
 def test_two_ways_to_write_a_spec_have_one_key(one, other):
@@ -129,6 +167,13 @@ def test_whatever_differs_has_another_key():
         spec(scale="1-10"),
         spec(noise=0.1),
         spec(max_abs=10),
+        spec(structure="banded"),
+        spec(structure="toeplitz"),
+        spec(structure="condition-1"),
+        spec(structure="condition-1.5"),
+        *(spec(operation=name) for name in OPERATIONS if name not in ("add", "transpose")),
+        *(spec(operation="eigenvalues", spectrum=name) for name in SPECTRA if name != "semicircle"),
+        spec(operation="eigenvalues", spectrum="positive,semicircle"),
     ]
     addresses = [(one, 0, "train", 0) for one in specs]
     addresses += [
@@ -171,6 +216,13 @@ def test_shapes_are_known_where_no_sample_can_have_another():
     assert spec(operation="add,transpose").target_shape() == (5, 5)
     assert spec(operation="eigenvalues,transpose").input_shape() == (5, 5)
     assert spec(operation="eigenvalues,transpose").target_shape() is None
+    assert spec(operation="svd", dim=2, cols=5).target_shape() == (8, 2)
+    assert spec(operation="singular_values", dim="2-3", cols=1).target_shape() == (1, 1)
+    assert spec(operation="matmul", dim="2-9", cols=3).target_shape() == (3, 3)
+    assert spec(operation="matmul", dim="2-9", cols=3).input_shape() is None
+    assert spec(operation="matvec", dim=4, cols=3).input_shape() == (4, 4)
+    assert spec(operation="eigenvectors").target_shape() == (6, 5)
+    assert spec(operation="inverse,symmetric_inverse").target_shape() == (5, 5)
 
 
 NOT_FINITE = [math.nan, math.inf, -math.inf, "nan", "inf", "Infinity", "1e999"]
@@ -232,6 +284,10 @@ REFUSED_FIELDS = [
     ("operation", [{}]),
     *[("coefficients", value) for value in ["", "normal", "Uniform", None, 3, ["uniform"]]],
     *[("spectrum", value) for value in ["", "flat", None, [], "semicircle,flat"]],
+    *[
+        ("structure", value)
+        for value in ["", "flat", None, [], "banded,toeplitz", ["banded"], "condition-0", 7]
+    ],
 ]
 
 
@@ -270,15 +326,22 @@ def test_an_unknown_field_is_refused_with_the_known_ones_named():
     assert all(name in str(problem) for name in StreamSpec.model_fields)
 
 
-@pytest.mark.parametrize("operation", ["eigenvalues", "add,eigenvalues"])
+@pytest.mark.parametrize(
+    ("operation", "square"),
+    [
+        *((name, name) for name in ("eigenvalues", "eigenvectors", "inverse", "symmetric_inverse")),
+        ("add,eigenvalues", "eigenvalues"),
+        ("inverse,svd", "inverse"),
+    ],
+)
 @pytest.mark.parametrize("cols", [5, 6, "5-6"])
-def test_square_operations_refuse_cols(operation, cols):
+def test_square_operations_refuse_cols(operation, square, cols):
     with pytest.raises(ValidationError) as refused:
         spec(operation=operation, cols=cols)
     [problem] = explain(refused.value.errors(), StreamSpec.model_fields)
     assert problem.field == "cols"
     assert str(cols) in str(problem)
-    assert "eigenvalues" in problem.message
+    assert square in problem.message
 
 
 def test_a_range_may_end_at_the_last_index_and_not_after_it():
