@@ -5,6 +5,7 @@ torch and the trainer no FastAPI.
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -141,6 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if missing not in _EXTRA:
             raise
         _fail(f"this command needs {missing}: pip install 'matstream[{_EXTRA[missing]}]'", 1)
+    except BrokenPipeError:  # what we write to was closed, as by head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 
