@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ TRAINING = TrainingSection(samples=10_000, batch_size=100, learning_rate=1e-2, w
 def test_the_rate_rises_linearly_then_falls_as_a_cosine_to_its_share():
     rates = [learning_rate(TRAINING, samples) for samples in range(0, 10_001, 100)]
     rising, falling = rates[:10], rates[10:]
-    steps = [after - before for before, after in zip(rising, rising[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(rising)]
     assert steps == pytest.approx([steps[0]] * len(steps))
     assert rising[0] > 0
     assert falling[0] == 1e-2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zarr
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import checkpoint
@@ -95,6 +96,8 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     result = json.loads((run / "result.json").read_text())
     assert set(result["accuracy"]) == {"0.05", "0.02", "0.01", "0.005"} == set(result["accuracy_strict"])
     assert result["samples_seen"] == 6400
+    assert result["test_samples"] == 50
+    assert zarr.open_group(run / "evaluation.zarr", mode="r")["predictions"].shape == (50, 3, 3)
     assert result["train_seconds"] > 0
     assert result["invalid"] >= 0
     assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
