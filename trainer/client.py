@@ -20,6 +20,7 @@ REQUEST_BYTES = 8 << 20  # of input and target in one request: what a connection
 MAX_REQUEST_SAMPLES = 65536
 GIVE_UP_SECONDS = 60.0  # before an unreachable generator is an error
 MAX_DAMAGED = 3  # damaged answers to one request before they are an error
+MAX_RETRY_AFTER = 15.0  # seconds: a longer wait that a generator asks for is cut to this
 
 # A generator on this machine is reached directly, whatever proxy the environment names.
 _DIRECT: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
@@ -177,7 +178,8 @@ def _check_status(url: str, response: httpx.Response) -> None:
     answered = f"answered {response.status_code}: {detail}"
     if response.status_code in (429, 502, 503, 504):
         retry_after = response.headers.get("retry-after", "")
-        raise _BusyError(answered, float(retry_after) if retry_after.isdecimal() else None)
+        seconds = min(float(retry_after), MAX_RETRY_AFTER) if retry_after.isdecimal() else None
+        raise _BusyError(answered, seconds)
     if response.status_code >= 500:  # likely to fail again: asked no more often than what is damaged
         raise WireError(answered)
     raise StreamError(f"{url} {answered}")
