@@ -103,9 +103,11 @@ def _kinds(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Ro
     spectrum = _choice(uniforms, layout, "spectrum", 0, len(spec.spectrum) - 1)
     m = _choice(uniforms, layout, "rows", spec.dim.low, spec.dim.high)
     n = m if spec.cols is None else _choice(uniforms, layout, "cols", spec.cols.low, spec.cols.high)
-    kinds, inverse = np.unique(np.stack([operation, spectrum, m, n], axis=1), axis=0, return_inverse=True)
-    for i, (op, sp, rows, cols) in enumerate(kinds.tolist()):
-        yield np.flatnonzero(inverse == i), Kind(spec.operation[op], spec.spectrum[sp], rows, cols)
+    kind = ((operation * len(spec.spectrum) + spectrum) * (m.max() + 1) + m) * (n.max() + 1) + n
+    by_kind = np.argsort(kind, kind="stable")
+    for rows in np.split(by_kind, np.flatnonzero(np.diff(kind[by_kind])) + 1):
+        i = rows[0]
+        yield rows, Kind(spec.operation[operation[i]], spec.spectrum[spectrum[i]], int(m[i]), int(n[i]))
 
 
 def _choice(uniforms: Floats, layout: Row, name: str, low: int, high: int) -> NDArray[np.int64]:

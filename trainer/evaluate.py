@@ -16,6 +16,7 @@ from shared.scoring import accuracy, accuracy_strict, score
 from shared.spec import StreamSpec
 from shared.wire import Matrices, from_batch
 from trainer import client
+from trainer.loader import StoppedError
 from trainer.model import Transformer
 from trainer.tokens import Tokens
 
@@ -51,7 +52,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict samples [0, count) of a split greedily, and score them.
 
-    Raises StreamError if the stream cannot be had, at once when `cancelled` is set.
+    Raises StreamError if the stream cannot be had; that or StoppedError soon after `cancelled` is set.
     """
     batches = client.stream(urls, spec, seed, split, 0, count, cancelled=cancelled)
     columns = [from_batch(batch) for batch in batches]
@@ -63,6 +64,8 @@ def evaluate(
     predicted, losses = [], []
     model.eval()
     for first in range(0, count, batch_size):
+        if cancelled is not None and cancelled.is_set():
+            raise StoppedError
         x, y = (
             torch.from_numpy(ids[first : first + batch_size]).to(device) for ids in (input_ids, target_ids)
         )

@@ -58,6 +58,8 @@ class Loader:
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._block = Batch(torch.empty(0), torch.empty(0))  # what is left of the last one off the queue
         self._closed = threading.Event()
+        if position == end:
+            return
         batches = client.stream(
             urls,
             spec,

@@ -37,6 +37,7 @@ class Position:
     """How far a run has come; saved with every checkpoint."""
 
     samples: int = 0
+    validated: int = 0  # the samples after which it was last scored
     seconds: float = 0.0  # of training, validation and checkpoints aside
     waited: float = 0.0  # of these, waiting for samples
     loss_sum: float = 0.0  # since the last loss in metrics.jsonl
@@ -67,7 +68,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
         model.parameters(), betas=(0.9, 0.98), weight_decay=training.weight_decay, fused=True
     )
     position = _restore(run.folder, model, optimizer)
-    if position.samples == training.samples:
+    if position.validated == training.samples:
         return Trained(model, position, None)
     metrics = _Metrics(run.folder, position.samples)
     loader = Loader(
@@ -83,17 +84,29 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
         request_samples=recipe.fetch.request_samples,
     )
 
+    def due(every: int, last: int) -> bool:
+        now = position.samples
+        return last // every < now // every or last < now == training.samples
+
     def save() -> None:
         state = {"optimizer": optimizer.state_dict(), "position": asdict(position)}
         metrics.flush()
         checkpoint.save(run.folder / "checkpoints", position.samples, model, state)
 
     stopped_by: str | None = None
-    logged = Position(**asdict(position))
+    logged, saved = Position(**asdict(position)), position.samples
     with _signals() as stop, TrainingProgress(run.name, position.samples, training.samples) as progress:
         try:
-            while position.samples < training.samples:
-                if stop.is_set():
+            while True:
+                if due(training.validate_every, position.validated):
+                    record = _validation_record(position, validate(run, model, urls, "valid", stop))
+                    metrics.write(record)
+                    progress.report(record)
+                    position.validated = position.samples
+                if due(training.checkpoint_every, saved):
+                    save()
+                    saved = position.samples
+                if stop.is_set() or position.samples == training.samples:
                     break
                 if training.time_limit is not None and position.seconds >= training.time_limit:
                     stopped_by = f"time limit of {training.time_limit:g} s"
@@ -103,7 +116,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                 inputs, targets = loader.take(size, stop)
                 rate = learning_rate(training, position.samples)
                 loss = _step(model, optimizer, training, rate, inputs.to(device), targets.to(device))
-                before, position.samples = position.samples, position.samples + size
+                position.samples += size
                 position.loss_sum += loss
                 position.loss_steps += 1
                 position.seconds += time.perf_counter() - started
@@ -115,11 +128,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                         position.fingerprint,
                     )
                 position.fingerprint = loader.fingerprint
-
-                def due(every: int, before: int = before) -> bool:
-                    return before // every < position.samples // every or position.samples == training.samples
-
-                if due(training.log_every):
+                if due(training.log_every, logged.samples):
                     record = _training_record(training, logged, position)
                     if not math.isfinite(record["loss"]):
                         raise TrainingError(
@@ -130,12 +139,6 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                     progress.report(record)
                     position.loss_sum, position.loss_steps = 0.0, 0
                     logged = Position(**asdict(position))
-                if due(training.validate_every):
-                    record = _validation_record(position, validate(run, model, urls, "valid", stop))
-                    metrics.write(record)
-                    progress.report(record)
-                if due(training.checkpoint_every):
-                    save()
         except StoppedError:
             pass
         except TrainingError:

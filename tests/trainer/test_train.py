@@ -53,14 +53,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def losses(folder: Path) -> dict[int, float]:
-    """The loss of every line of metrics.jsonl, by samples; a line that stands twice is a failure."""
+def losses(folder: Path, name: str = "loss") -> dict[int, float]:
+    """The loss of every line of metrics.jsonl that has one, by samples; a line that stands twice fails."""
     found: dict[int, float] = {}
     for line in (folder / "runs/quickstart/metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
-        if "loss" in record:
+        if name in record:
             assert record["samples"] not in found
-            found[record["samples"]] = record["loss"]
+            found[record["samples"]] = record[name]
     return found
 
 
@@ -136,7 +136,29 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
     status, _, err = finish(train(tmp_path, "--resume", fetch__connections=3))
     assert status == 0, err
     assert losses(tmp_path) == losses(undisturbed)
+    assert losses(tmp_path, "validation_loss") == losses(undisturbed, "validation_loss")
     assert tensorboard_steps(tmp_path) == sorted(losses(undisturbed))
+
+
+def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path):
+    folders = tmp_path / "undisturbed", tmp_path / "interrupted"
+    long = {"training__samples": 1600, "evaluation__validation_samples": 10_000}
+    for folder in folders:
+        folder.mkdir()
+        process = train(folder, **long)
+        if folder.name == "interrupted":
+            metrics = folder / "runs/quickstart/metrics.jsonl"
+            wait_for(lambda: metrics.exists() and 1600 in losses(folder), process)  # noqa: B023
+            process.terminate()
+            status, _, err = finish(process)
+            assert "stopped by SIGTERM after 1,600 samples" in err
+            assert losses(folder, "validation_loss") == {}
+            process = train(folder, "--resume", **long)
+        status, _, err = finish(process)
+        assert status == 0, err
+    first, second = (losses(folder, "validation_loss") for folder in folders)
+    assert first.keys() == {1600}
+    assert second == first
 
 
 def test_a_finished_run_that_is_resumed_is_only_scored_again(undisturbed):
