@@ -3,57 +3,65 @@
 import asyncio
 import hashlib
 import json
-import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from generator_service import numerics, samples_json
-from generator_service.limits import Limits, check_limits
+from generator_service.limits import Limits, check_samples, check_stream
 from generator_service.queries import (
-    MAX_JSON_SAMPLES,
+    NoQuery,
     SamplesQuery,
     StreamQuery,
     openapi_parameters,
     read_query,
     spec_of,
 )
+from generator_service.samples_json import MAX_JSON_SAMPLES
 from generator_service.stream import batches, generate
 from generator_service.targets import RESIDUAL_BOUND
 from shared.encodings import ENCODINGS
 from shared.errors import Problem, RefusedError
 from shared.operations import OPERATIONS
-from shared.spec import SPECTRA, StreamSpec
+from shared.spec import COEFFICIENTS, SPECTRA, STRUCTURES, StreamSpec
 from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema, write_stream
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(limits: Limits | None = None) -> FastAPI:
     """The service as an ASGI application, under `limits` (by default those of the environment)."""
     limits = limits or Limits()
+    computing = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="matstream-compute")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # made before the first request is accepted: a service that cannot make a sample does not start
+        generate(StreamSpec.model_validate({"operation": "eigenvalues", "dim": 3}), 0, "train", 0, 1)
+        yield
+        computing.shutdown(
+            wait=False, cancel_futures=True
+        )  # nobody is left to read what was still to be made
+
     app = FastAPI(
         title="matstream",
         version=version("matstream"),
         docs_url=None,  # FastAPI's pages load from a CDN
         redoc_url=None,
-        lifespan=_warm_up,
+        lifespan=lifespan,
         exception_handlers={
             RefusedError: _on_refused,
             HTTPException: _on_http_error,
             Exception: _on_failure,
         },
     )
-    cores = os.cpu_count() or 1
-    computing = ThreadPoolExecutor(cores, thread_name_prefix="matstream-compute")
 
     @app.head("/v1/stream", include_in_schema=False)
     @app.get("/v1/stream", openapi_extra=openapi_parameters(StreamQuery))
@@ -61,7 +69,7 @@ def create_app(limits: Limits | None = None) -> FastAPI:
         """Samples [start, start+count) in order, as an Arrow IPC stream."""
         query = read_query(StreamQuery, request)
         spec = spec_of(query)
-        batch_rows = check_limits(limits, spec, query.count, query.batch_rows)
+        batch_rows = check_stream(limits, spec, query.count, query.batch_rows)
         stream_schema = schema(spec, query, numerics.fingerprint())
         headers = {"ETag": _etag(stream_schema.metadata, batch_rows), "Cache-Control": "no-cache"}
         if _unchanged(request, headers["ETag"]):
@@ -80,7 +88,7 @@ def create_app(limits: Limits | None = None) -> FastAPI:
         """A few samples as JSON for people."""
         query = read_query(SamplesQuery, request)
         spec = spec_of(query)
-        check_limits(limits, spec, query.count, None)
+        check_samples(limits, spec, query.count)
         if request.method == "HEAD":
             return Response(media_type="application/json")
 
@@ -96,8 +104,9 @@ def create_app(limits: Limits | None = None) -> FastAPI:
 
     @app.head("/v1/catalog", include_in_schema=False)
     @app.get("/v1/catalog")
-    async def catalog() -> Response:
-        """What can be asked for: operations, spectra, encodings, limits."""
+    async def catalog(request: Request) -> Response:
+        """What can be asked for: operations, laws, spectra, structures, encodings, limits."""
+        read_query(NoQuery, request)
         return Response(samples_json.legible(_catalog(limits)), media_type="application/json")
 
     @app.head("/healthz", include_in_schema=False)
@@ -114,8 +123,9 @@ def create_app(limits: Limits | None = None) -> FastAPI:
 
     @app.head("/version", include_in_schema=False)
     @app.get("/version")
-    async def versions() -> dict[str, Any]:
+    async def versions(request: Request) -> dict[str, Any]:
         """Versions, and the numerics behind the fingerprint of every stream."""
+        read_query(NoQuery, request)
         return {
             "matstream": version("matstream"),
             "wire_version": WIRE_VERSION,
@@ -124,13 +134,6 @@ def create_app(limits: Limits | None = None) -> FastAPI:
         }
 
     return app
-
-
-@asynccontextmanager
-async def _warm_up(app: FastAPI) -> AsyncIterator[None]:
-    """Make a sample before the first request is accepted: a service that cannot, does not start."""
-    generate(StreamSpec.model_validate({"operation": "eigenvalues", "dim": 3}), 0, "train", 0, 1)
-    yield
 
 
 async def _one_ahead(first: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -169,6 +172,7 @@ def _catalog(limits: Limits) -> dict[str, Any]:
                 "target": operation.target_form,
                 "square": operation.square,
                 "spectra": list(SPECTRA) if operation.symmetric else [],
+                "structures": _structures(name),
                 "residual_bound": RESIDUAL_BOUND[name],
             }
             for name, operation in OPERATIONS.items()
@@ -176,9 +180,20 @@ def _catalog(limits: Limits) -> dict[str, Any]:
         "parameters": {
             name: field.description for name, field in StreamQuery.model_fields.items() if field.description
         },
+        "coefficients": list(COEFFICIENTS),
         "encodings": list(ENCODINGS),
         "limits": {**limits.model_dump(), "max_json_samples": MAX_JSON_SAMPLES},
     }
+
+
+def _structures(operation: str) -> list[str]:
+    """The structures an operation may have, condition-κ among them as an example."""
+    fitting = []
+    for structure in (*STRUCTURES, "condition-100"):
+        with suppress(ValidationError):  # 4 has divisors, which kronecker wants
+            StreamSpec.model_validate({"operation": operation, "dim": 4, "structure": structure})
+            fitting.append(structure)
+    return fitting
 
 
 def _problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
@@ -201,8 +216,12 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     detail = error.detail
     if error.status_code == 404:
         detail = f"nothing is served at {request.url.path}; try /v1/catalog, /v1/samples or /v1/stream"
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = "GET, HEAD"
+        detail = f"{request.method} is not for {request.url.path}: it answers GET and HEAD"
     response = _problem(error.status_code, error.detail, detail)
-    response.headers.update(error.headers or {})  # Allow
+    response.headers.update(headers)
     return response
 
 

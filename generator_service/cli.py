@@ -1,17 +1,17 @@
 """`matstream serve` and `sample`. What they need is loaded when they run, so that help needs none of it."""
 
-import contextlib
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 from pydantic import ValidationError
 
+from shared.encodings import ENCODINGS
 from shared.errors import RefusedError, UserError, explain
+from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
-
-MAX_SHOWN = 100  # samples as a table or as JSON
 
 
 def serve(
@@ -22,8 +22,8 @@ def serve(
 ) -> None:
     """Serve streams over HTTP until interrupted.
 
-    Limits are set by the environment: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_WORK,
-    MATSTREAM_MAX_BATCH_BYTES.
+    Limits are set by the environment: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_SECONDS,
+    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS.
 
     Parameters
     ----------
@@ -100,7 +100,10 @@ def sample(
     generator
         URL of a running generator; without it the samples are made here.
     """
+    from rich.console import Console
+
     from generator_service import sample as samples_for
+    from generator_service.samples_json import MAX_JSON_SAMPLES
 
     given = {
         "operation": operation,
@@ -117,22 +120,34 @@ def sample(
         spec = StreamSpec.model_validate({name: value for name, value in given.items() if value is not None})
         samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
     except ValidationError as error:
-        raise RefusedError(explain(error.errors(), [*given, *SampleRange.model_fields])) from None
-    if format != "arrow" and samples.count > MAX_SHOWN:
-        raise UserError(f"count={samples.count}: must be at most {MAX_SHOWN} as {format}; use --format arrow")
+        raise RefusedError(explain(error.errors(), StreamSpec)) from None
+    if format != "arrow" and samples.count > MAX_JSON_SAMPLES:
+        raise UserError(
+            f"count={samples.count}: must be at most {MAX_JSON_SAMPLES} as {format}; use --format arrow"
+        )
+    if encoding is not None and (format != "json" or encoding not in ENCODINGS):
+        raise UserError(f"encoding={encoding!r}: must be one of {', '.join(ENCODINGS)}, with --format json")
+    if format == "arrow" and out is None:
+        raise UserError("--format arrow needs --out FILE")
     made = samples_for.samples_of(spec, samples, generator)
-    if format == "arrow":
-        if out is None:
-            raise UserError("--format arrow needs --out FILE")
-        written = samples_for.write_arrow(out, made)
-        sys.stdout.write(f"{out}: {written:,} samples\n")
-        return
     try:
-        with contextlib.ExitStack() as closing:
-            file = sys.stdout if out is None else closing.enter_context(out.open("w", encoding="utf-8"))
-            if format == "table":
-                samples_for.show(spec, made, file)
-            else:
-                file.write(samples_for.as_json(spec, samples, made, encoding))
+        if out is not None and format == "arrow":
+            written = samples_for.write_arrow(out, made)
+            sys.stdout.write(f"{out}: {written:,} samples\n")
+            return
+        if format == "json":
+            text = samples_for.as_json(spec, samples, made, encoding)
+        elif out is None:
+            samples_for.show(spec, made, Console())
+            return
+        else:
+            table = StringIO()
+            samples_for.show(spec, made, Console(file=table))
+            text = table.getvalue()
+        if out is None:
+            sys.stdout.write(text)
+            return
+        with written_aside(out) as aside:
+            aside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}") from None

@@ -1,29 +1,33 @@
 """What the service refuses to compute, decided before anything is allocated."""
 
-from collections.abc import Callable
-
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from generator_service.ensembles import row_layout
-from generator_service.stream import default_batch_rows
+from generator_service.stream import default_batch_rows, sample_bytes
 from shared.errors import Problem, RefusedError
-from shared.spec import StreamSpec
+from shared.operations import OPERATIONS
+from shared.spec import StreamSpec, condition_number
 
-# operation -> (m, n) -> estimated floating-point operations a sample, drawing aside
-_WORK: dict[str, Callable[[int, int], float]] = {
-    "add": lambda m, n: m * n,
-    "eigenvalues": lambda m, n: 4 / 3 * n**3,
-    "eigenvectors": lambda m, n: 9 * n**3,
-    "inverse": lambda m, n: 2 * n**3,
-    "matmul": lambda m, n: 2 * m * n * n,
-    "matvec": lambda m, n: 2 * m * n,
-    "singular_values": lambda m, n: 8 / 3 * m * n * min(m, n),
-    "svd": lambda m, n: 20 * m * n * min(m, n),
-    "symmetric_inverse": lambda m, n: 2 * n**3,
-    "transpose": lambda m, n: m * n,
+# Nanoseconds of one core, drawing and certifying included, over m·n, as measured from 8×8 to 128×128
+# (docs/LOG.md): up to there LAPACK's time grows with m·n, and only later with m·n·k, k = min(m, n).
+_LINEAR = {"add": 26, "matvec": 15, "transpose": 9}
+_CUBIC = {
+    "eigenvalues": 45,
+    "eigenvectors": 115,
+    "inverse": 42,
+    "matmul": 36,
+    "singular_values": 55,
+    "svd": 160,
+    "symmetric_inverse": 36,
 }
-_WORK_PER_WORD = 10  # drawing a uniform, shaping it, sending it
+_QUICK_SPECTRA = {"semicircle", "marchenko_pastur"}  # the others take an eigendecomposition
+_SPECTRUM = 85  # that decomposition and its product, over n·n
+_ORTHOGONAL = 35  # a QR decomposition, over m·n
+_CONDITION = 85  # two of them and a product
+_WORD = 10  # drawing a uniform and shaping it
+
+_BATCH_SECONDS = 0.25  # of work in a batch: what the end of a stream or of the service may have to wait for
 
 
 class Limits(BaseSettings):
@@ -33,30 +37,65 @@ class Limits(BaseSettings):
 
     max_dim: int = Field(128, ge=1, description="largest dimension of an operand")
     max_count: int = Field(10_000_000, ge=1, description="most samples a request")
-    max_work: float = Field(1e13, gt=0, description="most estimated floating-point operations a request")
+    max_seconds: float = Field(3600, gt=0, description="most estimated seconds of one core a request")
     max_batch_bytes: int = Field(64 << 20, ge=1 << 20, description="most bytes of input and target a batch")
+    max_json_numbers: int = Field(200_000, ge=1, description="most numbers in an answer of /v1/samples")
 
 
-def check_limits(limits: Limits, spec: StreamSpec, count: int, batch_rows: int | None) -> int:
+def check_stream(limits: Limits, spec: StreamSpec, count: int, batch_rows: int | None) -> int:
     """The rows a batch is to have. Raises RefusedError, naming the field, for a request over a limit."""
-    _, (m, n) = spec.extreme_dims()
-    for field, dim in (("dim", m), ("cols", n)):
-        _at_most(field, dim, limits.max_dim, "on this service")
+    _check_dims(limits, spec)
     _at_most("count", count, limits.max_count, "a request on this service: ask for ranges")
-    affordable = int(limits.max_work / estimated_work(spec))
-    _at_most("count", count, affordable, f"a request at dim={m}, for the work it makes: ask for ranges")
-    most_rows = max(1, limits.max_batch_bytes // (8 * row_layout(spec).words))
+    where = f"at dim={spec.fields()['dim']}"
+    seconds = estimated_seconds(spec)
+    affordable = int(limits.max_seconds / seconds)
+    _at_most("count", count, affordable, f"a request {where}, for the work it makes: ask for ranges")
+    in_memory, in_time = limits.max_batch_bytes // sample_bytes(spec), int(_BATCH_SECONDS / seconds)
+    most_rows = max(1, min(in_memory, in_time))
     if batch_rows is not None:
-        _at_most("batch_rows", batch_rows, most_rows, f"at dim={m}")
-    return min(batch_rows or default_batch_rows(spec), count)
+        _at_most("batch_rows", batch_rows, most_rows, where)
+    return min(batch_rows or default_batch_rows(spec), most_rows, count)
+
+
+def check_samples(limits: Limits, spec: StreamSpec, count: int) -> None:
+    """Raises RefusedError, naming the field, for more samples than are written as JSON."""
+    _check_dims(limits, spec)
+    most = max(1, limits.max_json_numbers // spec.max_entries())
+    _at_most("count", count, most, f"as JSON at dim={spec.fields()['dim']}: use /v1/stream")
+
+
+def estimated_seconds(spec: StreamSpec) -> float:
+    """Estimated seconds of one core for one sample, at the largest dimensions the spec allows."""
+    _, (m, n) = spec.extreme_dims()
+    return 1e-9 * (_WORD * row_layout(spec).words + max(_work(spec, name, m, n) for name in spec.operation))
+
+
+def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
+    operation = OPERATIONS[name]
+    if spec.structure == "orthogonal":
+        drawing = _ORTHOGONAL
+    elif condition_number(spec.structure) is not None:
+        drawing = _CONDITION
+    else:
+        drawing = _SPECTRUM if operation.symmetric and not _QUICK_SPECTRA.issuperset(spec.spectrum) else 0
+    drawn = sum(_cubic(a.rows, a.cols) for a in operation.operands(m, n) if not a.vector)
+    return drawing * drawn + (_LINEAR[name] * m * n if name in _LINEAR else _CUBIC[name] * _cubic(m, n))
+
+
+def _cubic(m: int, n: int) -> float:
+    return m * n * (1 + min(m, n) / 256)
+
+
+def _check_dims(limits: Limits, spec: StreamSpec) -> None:
+    for field, dims in (("dim", spec.dim), ("cols", spec.cols)):
+        if dims is not None and dims.high > limits.max_dim:
+            raise _over(field, spec.fields()[field], limits.max_dim, "on this service")
 
 
 def _at_most(field: str, value: int, most: int, where: str) -> None:
     if value > most:
-        raise RefusedError([Problem(field, value, f"must be at most {most} {where}")])
+        raise _over(field, value, most, where)
 
 
-def estimated_work(spec: StreamSpec) -> float:
-    """Estimated floating-point operations for one sample, at the largest dimensions the spec allows."""
-    _, (m, n) = spec.extreme_dims()
-    return max(_WORK[name](m, n) for name in spec.operation) + _WORK_PER_WORD * row_layout(spec).words
+def _over(field: str, value: object, most: int, where: str) -> RefusedError:
+    return RefusedError([Problem(field, value, f"must be at most {most} {where}")])

@@ -24,10 +24,11 @@ _blas.limit(limits=1)
 def numerics() -> dict[str, Any]:
     """What the bits of a sample depend on beside its address."""
     packages = {name: version(name) for name in ("matstream", "numpy", "scipy", "pyarrow")}
+    libraries = _blas.info()
+    numpys_own = [lib for lib in libraries if "numpy" in lib["filepath"]]  # SciPy may bring another
     blas = sorted(
         f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')} {lib['num_threads']} thread"
-        for lib in _blas.info()
-        if "numpy" in lib["filepath"] or len(_blas.info()) == 1
+        for lib in numpys_own or libraries
     )
     return {
         **packages,

@@ -3,14 +3,14 @@
 from collections import Counter
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.requests import Request
 
-from shared.encodings import ENCODINGS, by_name
+from generator_service.samples_json import MAX_JSON_SAMPLES
+from shared.encodings import ENCODINGS
 from shared.errors import Problem, RefusedError, explain
 from shared.spec import SampleRange, StreamSpec, whole
 
-MAX_JSON_SAMPLES = 100
 MAX_BATCH_ROWS = 65536
 
 
@@ -18,10 +18,18 @@ Query = TypeVar("Query", bound=BaseModel)
 
 
 def _known_encoding(name: str) -> str:
-    return by_name(name).name
+    if name not in ENCODINGS:
+        raise ValueError(f"must be one of {', '.join(ENCODINGS)}")
+    return name
 
 
 _encoding_schema = WithJsonSchema({"type": "string", "enum": list(ENCODINGS)})
+
+
+class NoQuery(BaseModel):
+    """The routes that have no parameters."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class StreamQuery(SampleRange, StreamSpec):
@@ -54,7 +62,7 @@ def read_query(model: type[Query], request: Request) -> Query:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        raise RefusedError(explain(error.errors(), model.model_fields)) from None
+        raise RefusedError(explain(error.errors(), model)) from None
 
 
 def openapi_parameters(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Samples for the command line: made here or read from a generator; as a table, JSON or an Arrow file."""
 
+import itertools
 import json
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
-from typing import TextIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 import numpy as np
@@ -17,11 +18,11 @@ from rich.table import Table
 
 from generator_service import samples_json
 from generator_service.stream import batches, default_batch_rows
-from shared.errors import UserError
+from shared.errors import UserError, first_line
+from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
+from shared.urls import LOOPBACK, host_of
 from shared.wire import from_batch, read_stream
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def samples_of(spec: StreamSpec, samples: SampleRange, generator: str | None) -> Iterator[pa.RecordBatch]:
@@ -32,38 +33,42 @@ def samples_of(spec: StreamSpec, samples: SampleRange, generator: str | None) ->
     if generator is None:
         yield from batches(spec, samples, default_batch_rows(spec))
         return
-    if not generator.startswith(("http://", "https://")):
-        raise UserError(f"generator {generator!r}: must be a URL like http://127.0.0.1:8000")
-    direct = urlsplit(generator).hostname in LOOPBACK
+    direct = host_of(generator) in LOOPBACK
     opener = build_opener(ProxyHandler({})) if direct else build_opener()
     query = urlencode({**spec.fields(), **samples.model_dump()})
     try:
         with opener.open(f"{generator.rstrip('/')}/v1/stream?{query}", timeout=60) as response:
-            yield from read_stream(response, spec, samples)
+            batches_read = read_stream(response, spec, samples)
+            while (batch := next(batches_read, None)) is not None:
+                yield batch
     except HTTPError as error:
         raise UserError(f"{generator} answered {error.code}: {_detail(error)}") from None
     except URLError as error:
         raise UserError(f"{generator} cannot be reached: {error.reason}") from None
+    except (OSError, HTTPException) as error:
+        raise UserError(f"{generator} broke off its answer: {first_line(error)}") from None
 
 
-def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], file: TextIO) -> None:
-    """Print samples as tables."""
-    console = Console(file=file)
+def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> None:
+    """Print samples as tables, the target beside its input or, where they are too wide, below it."""
     for batch in made:
         columns = from_batch(batch)
         for row, index in enumerate(columns.index.tolist()):
             operation = spec.operation[0 if columns.operation is None else columns.operation[row]]
-            table = Table(box=SIMPLE_HEAD, title=f"{operation} · sample {index}", title_justify="left")
-            table.add_column("input", no_wrap=True)
-            table.add_column("target", no_wrap=True)
+            attempt = f", attempt {columns.attempt[row]}" if columns.attempt[row] else ""
             matrices = (samples_json.matrix_at(column, row) for column in (columns.input, columns.target))
-            table.add_row(*map(_grid, matrices))
-            attempt = columns.attempt[row]
-            table.caption = f"residual {columns.residual[row]:.1e}" + (
-                f", attempt {attempt}" if attempt else ""
-            )
-            table.caption_justify = "left"
-            console.print(table)
+            grids = dict(zip(("input", "target"), map(_grid, matrices), strict=True))
+            console.print(f"[bold]{operation}[/bold], sample {index}", highlight=False)
+            beside = Table(*grids, box=SIMPLE_HEAD)
+            beside.add_row(*grids.values())
+            unbounded = console.options.update(width=10**9)
+            if console.measure(beside, options=unbounded).maximum <= console.width:
+                console.print(beside)
+            else:
+                for name, grid in grids.items():
+                    console.print(f"\n{name}\n{grid}", markup=False, soft_wrap=True)
+                console.print()
+            console.print(f"residual {columns.residual[row]:.1e}{attempt}\n", highlight=False)
 
 
 def as_json(
@@ -76,21 +81,16 @@ def as_json(
 
 def write_arrow(path: Path, made: Iterator[pa.RecordBatch]) -> int:
     """Write the samples as an Arrow IPC file, batch by batch, whole or not at all; returns how many."""
-    aside = path.with_name(f".{path.name}.part")
     written: int = 0
-    try:
-        first = next(made)
-        with pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
-            writer.write_batch(first)
-            written += first.num_rows
-            for batch in made:
-                writer.write_batch(batch)
-                written += batch.num_rows
-        aside.replace(path)
-    except OSError as error:
-        raise UserError(f"--out {path}: {error.strerror or error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    first = next(made)
+    with (
+        written_aside(path) as aside,
+        pa.OSFile(str(aside), "wb") as sink,
+        pa.ipc.new_file(sink, first.schema) as writer,
+    ):
+        for batch in itertools.chain([first], made):
+            writer.write_batch(batch)
+            written += batch.num_rows
     return written
 
 

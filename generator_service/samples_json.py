@@ -12,6 +12,8 @@ from shared.encodings import by_name, matrix_words
 from shared.spec import SampleRange, StreamSpec
 from shared.wire import Matrices, from_batch
 
+MAX_JSON_SAMPLES = 100
+
 
 def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encoding: str | None) -> str:
     """The samples of a batch, with the words of their matrices if an encoding is named.

@@ -1,5 +1,6 @@
 """Running the service: its socket, its signals, its end."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import uvicorn
 from pydantic import ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from generator_service.app import create_app
 from generator_service.limits import Limits
@@ -26,10 +28,12 @@ def run(host: str, port: int, *, embedded: bool) -> None:
     try:
         app = create_app()
     except ValidationError as error:
-        raise RefusedError(explain(error.errors(), Limits.model_fields)) from None
+        problems = explain(error.errors(), Limits)
+        named = [problem._replace(field=f"MATSTREAM_{problem.field.upper()}") for problem in problems]
+        raise RefusedError(named) from None
     listener = _listen(host, port)
     config = uvicorn.Config(
-        app,
+        _broken_quietly(app),
         timeout_graceful_shutdown=GRACE_SECONDS,
         log_level="warning" if embedded else "info",
         access_log=not embedded,
@@ -40,6 +44,16 @@ def run(host: str, port: int, *, embedded: bool) -> None:
         server.announced_url = f"http://{address}:{listener.getsockname()[1]}"
         threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
     server.run(sockets=[listener])
+
+
+def _broken_quietly(app: ASGIApp) -> ASGIApp:
+    """The app, with streams that are broken off at the end of the service no exceptions in its log."""
+
+    async def run_app(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # uvicorn closes a connection left without its end
+            await app(scope, receive, send)
+
+    return run_app
 
 
 class _Server(uvicorn.Server):

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from generator_service import numerics
 from generator_service.ensembles import draw, row_layout
-from generator_service.targets import RESIDUAL_BOUND, TARGETS
+from generator_service.targets import RESIDUAL_BOUND, TARGETS, largest
 from generator_service.variates import uniforms
 from shared.errors import Problem, RefusedError
 from shared.spec import SampleRange, StreamSpec, stream_key
 from shared.wire import Matrices, Samples, schema, to_batch
 
 MAX_ATTEMPTS = 100
-BATCH_BYTES = 1 << 20  # of input and target in a batch: it stays in cache, and shrinks as matrices grow
-MAX_BATCH_ROWS = 8192
+BATCH_BYTES = 1 << 20  # by default; it stays in cache, and has fewer rows as matrices grow
+MOST_ROWS = 8192  # by default
 AHEAD = 2  # batches of one stream that are made at once
 
 Floats = NDArray[np.float64]
@@ -80,8 +80,13 @@ def batches(
 
 
 def default_batch_rows(spec: StreamSpec) -> int:
-    """Rows that make a batch of about BATCH_BYTES."""
-    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (8 * row_layout(spec).words)))
+    """Rows that make a batch of at most BATCH_BYTES, or one row."""
+    return max(1, min(MOST_ROWS, BATCH_BYTES // sample_bytes(spec)))
+
+
+def sample_bytes(spec: StreamSpec) -> int:
+    """The most bytes of a sample's input and target, or of the uniforms it is made from."""
+    return 8 * max(row_layout(spec).words, spec.max_entries())
 
 
 def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) -> Samples:
@@ -99,8 +104,10 @@ def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) ->
         drawn += accepted
         if not len(refused):
             return _assemble(spec, start, count, drawn)
+        if len(refused) == count > 1:  # likely none can be drawn, which the first tells at little cost
+            _samples(spec, seed, split, start, 1)
         waiting = refused
-    raise UndrawableError([_blame(spec, start + int(waiting[0]))])
+    raise UndrawableError([_blame(spec, seed, split, start + int(waiting[0]))])
 
 
 def _attempt(
@@ -112,8 +119,8 @@ def _attempt(
         targets, residuals = TARGETS[draws.operation](draws.exact)
         good = residuals <= RESIDUAL_BOUND[draws.operation]
         if spec.max_abs is not None:
-            good &= _largest(draws.inputs) <= spec.max_abs
-            good &= _largest(targets) <= spec.max_abs
+            good &= largest(draws.inputs) <= spec.max_abs
+            good &= largest(targets) <= spec.max_abs
         rows, inputs = waiting[draws.rows], draws.inputs
         if not good.all():
             refused.append(rows[~good])
@@ -164,13 +171,16 @@ def _in_order(
     return Matrices(entries, shapes)
 
 
-def _largest(matrices: Floats) -> Floats:
-    largest: Floats = np.abs(matrices).reshape(len(matrices), -1).max(axis=1)
-    return largest
-
-
-def _blame(spec: StreamSpec, index: int) -> Problem:
-    refused = f"sample {index} was refused {MAX_ATTEMPTS} times"
-    if spec.max_abs is not None:
+def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
+    """The field for which the last attempt at a sample was refused."""
+    key = stream_key(spec, seed, split, MAX_ATTEMPTS - 1)
+    [draws] = draw(spec, uniforms(key, index, 1, row_layout(spec).words))
+    [residual] = TARGETS[draws.operation](draws.exact)[1]
+    bound = RESIDUAL_BOUND[draws.operation]
+    if residual <= bound:
+        refused = f"sample {index} was over it {MAX_ATTEMPTS} times"
         return Problem("max_abs", spec.max_abs, f"must be large enough to be met: {refused}")
-    return Problem("operation", ",".join(spec.operation), f"cannot be drawn: the residual of {refused}")
+    refused = f"sample {index} was refused {MAX_ATTEMPTS} times, for a residual over {bound:g}"
+    if spec.structure != "none":
+        return Problem("structure", spec.structure, f"cannot be drawn for {draws.operation}: {refused}")
+    return Problem("operation", draws.operation, f"cannot be drawn: {refused}")

@@ -94,7 +94,7 @@ def _eigenvectors(inputs: Floats) -> Targets:
     q[:] = vectors[:, :, ::-1]
     q *= _leading_signs(q)[:, None]
     targets += 0.0  # no −0
-    off = _largest(inputs @ q - q * values[:, None]) / _nonzero(np.sqrt(_square_norm(inputs)))
+    off = largest(inputs @ q - q * values[:, None]) / _nonzero(np.sqrt(_square_norm(inputs)))
     return targets, np.maximum(off, _off_orthonormal(q))
 
 
@@ -128,7 +128,7 @@ def _svd(inputs: Floats) -> Targets:
     np.multiply(right.swapaxes(1, 2), signs, out=v)
     targets += 0.0  # no −0
     rebuilt = (u * values[:, None]) @ v.swapaxes(1, 2)
-    off = _largest(rebuilt - inputs) / _nonzero(np.sqrt(_square_norm(inputs)))
+    off = largest(rebuilt - inputs) / _nonzero(np.sqrt(_square_norm(inputs)))
     return targets, np.maximum(off, np.maximum(_off_orthonormal(u), _off_orthonormal(v)))
 
 
@@ -137,7 +137,7 @@ def _inverse(inputs: Floats) -> Targets:
     n = inputs.shape[1]
     (inverses,) = solve(lambda a: (np.linalg.inv(a),), inputs, [(n, n)])
     inverses += 0.0  # no −0
-    return inverses, _largest(inputs @ inverses - np.eye(n))
+    return inverses, largest(inputs @ inverses - np.eye(n))
 
 
 # operation -> inputs (B, m, w) -> (targets, residuals)
@@ -171,7 +171,7 @@ def _signs(length: int, period: int) -> Floats:
 
 def _off_orthonormal(columns: Floats) -> Floats:
     """max|QᵀQ−I| of Q (B, n, k)."""
-    return _largest(columns.swapaxes(1, 2) @ columns - np.eye(columns.shape[2]))
+    return largest(columns.swapaxes(1, 2) @ columns - np.eye(columns.shape[2]))
 
 
 def _square_norm(matrices: Floats) -> Floats:
@@ -180,10 +180,10 @@ def _square_norm(matrices: Floats) -> Floats:
     return norm
 
 
-def _largest(matrices: Floats) -> Floats:
-    """The largest magnitude in each of (B, m, n)."""
-    largest: Floats = np.abs(matrices).reshape(len(matrices), -1).max(axis=1)
-    return largest
+def largest(matrices: Floats) -> Floats:
+    """The largest magnitude in each of (B, m, n), as (B,)."""
+    magnitudes: Floats = np.abs(matrices).reshape(len(matrices), -1).max(axis=1)
+    return magnitudes
 
 
 def _nonzero(divisors: Floats) -> Floats:

@@ -70,9 +70,9 @@ class Encoding:
 def by_name(name: str, digits: int = 3) -> Encoding:
     """The encoding called `name`, one of ENCODINGS, with `digits` significant digits (2 to 9)."""
     if name not in ENCODINGS:
-        raise ValueError(f"must be an encoding, one of {', '.join(ENCODINGS)}")
+        raise ValueError(f"encoding {name!r}: must be one of {', '.join(ENCODINGS)}")
     if isinstance(digits, bool) or not isinstance(digits, int) or not 2 <= digits <= 9:
-        raise ValueError("digits must be a whole number from 2 to 9")
+        raise ValueError(f"digits={digits!r}: must be a whole number from 2 to 9")
     return ENCODINGS[name](name, digits)
 
 
@@ -136,8 +136,9 @@ def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
 def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
     """Round to m·10^e with int64 m of `digits` digits (fewer where e is the least), or m = e = 0."""
     magnitude = xp.abs(values)
-    if not bool(xp.all(xp.isfinite(magnitude))):
-        raise EncodingError("cannot write a value that is not finite")
+    finite = xp.isfinite(magnitude)
+    if not bool(xp.all(finite)):
+        raise EncodingError(f"cannot write {float(values[~finite][0])}: must be finite")
     written = magnitude >= SMALLEST
     magnitude = xp.where(written, magnitude, xp.ones_like(magnitude))
     # decimal exponent of the leading digit, settled by comparison with literal powers of ten
@@ -153,8 +154,12 @@ def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
     carried = mantissa == 10**digits
     mantissa = xp.where(carried, mantissa // 10, mantissa)
     exponent = xp.where(carried, exponent + 1, exponent)
-    if bool(xp.any(exponent > MAX_EXPONENT)):
-        raise EncodingError(f"cannot write a value of {10.0 ** (MAX_EXPONENT + digits):g} or more")
+    too_large = exponent > MAX_EXPONENT
+    if bool(xp.any(too_large)):
+        most = 10.0 ** (MAX_EXPONENT + digits)
+        raise EncodingError(
+            f"cannot write {float(values[too_large][0]):g}: must be of magnitude under {most:g}"
+        )
     zero = xp.zeros_like(mantissa)
     return xp.where(written, mantissa, zero), xp.where(written, exponent, zero)
 

@@ -1,8 +1,11 @@
 """Validation errors as sentences: the field, the value, what is allowed."""
 
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = _shorten.maxlong = 80
@@ -32,11 +35,18 @@ class RefusedError(UserError, ValueError):
         self.problems = problems
 
 
-def explain(errors: Sequence[Mapping[str, Any]], known: Iterable[str]) -> list[Problem]:
-    """Turn pydantic's errors (`ValidationError.errors()`) into problems a person can act on.
+def first_line(error: BaseException) -> str:
+    """What an error says, or its kind if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
-    `known` are the names to offer when a field is unknown.
-    """
+
+def conflict(field: str, value: object, reason: str) -> PydanticCustomError:
+    """For a validator: a rule over several fields is broken, and `field` is the one to blame."""
+    return PydanticCustomError("conflict", "{reason}", {"field": field, "value": value, "reason": reason})
+
+
+def explain(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list[Problem]:
+    """Turn pydantic's errors (`ValidationError.errors()`) about a model into problems a person can act on."""
     problems = []
     for item in errors:
         field = ".".join(str(part) for part in item["loc"]) or "request"
@@ -45,8 +55,14 @@ def explain(errors: Sequence[Mapping[str, Any]], known: Iterable[str]) -> list[P
         if item["type"] == "missing":
             value, message = None, "is required"
         elif item["type"] == "extra_forbidden":
-            message = f"is not a known name; known are {', '.join(known)}"
+            owner: Any = model
+            for section in item["loc"][:-1]:
+                owner = owner.model_fields[section].annotation
+            message = f"is not a known name; known are {', '.join(owner.model_fields)}"
         elif item["type"] == "conflict":
-            field, value = item["ctx"]["field"], item["ctx"]["value"]
+            field = ".".join([*map(str, item["loc"]), item["ctx"]["field"]])
+            value = item["ctx"]["value"]
+        elif item["type"] == "model_type":
+            message = "must be a section of keys and values"
         problems.append(Problem(field, value, message[:1].lower() + message[1:]))
     return problems

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,10 +17,12 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
+from shared.errors import conflict
 from shared.operations import OPERATIONS, Shape
 
+Coefficients = Literal["uniform", "gaussian"]
+COEFFICIENTS: tuple[str, ...] = get_args(Coefficients)
 SPECTRA = ("abs_laplace", "gaussian", "laplace", "marchenko_pastur", "positive", "semicircle", "uniform")
 STRUCTURES = (
     "banded",
@@ -110,13 +112,22 @@ def _number(low: float, high: float) -> tuple[PlainValidator, WithJsonSchema]:
 def _read_scale(value: Any) -> float | IntRange:
     allowed = f'a number from {1 / MAX_MAGNITUDE:g} to {MAX_MAGNITUDE:g} or an increasing range like "1-100"'
     if isinstance(value, IntRange) or (isinstance(value, str) and re.fullmatch(r"[0-9]+-[0-9]+", value)):
-        scale = _read_range(value, 10**6, 'at most "1-1000000" as a range, increasing')
+        scale = _read_range(value, 10**6, "as a range, increasing and from 1 to 1000000")
         return scale.low if scale.fixed else scale
     return _read_number(value, allowed, 1 / MAX_MAGNITUDE, MAX_MAGNITUDE)
 
 
-def _names(known: Iterable[str]) -> PlainValidator:
+def _plain(value: Any) -> Any:
+    """The one way a field's value is written: a number, or a string as a URL has it."""
+    if isinstance(value, IntRange):
+        return value.low if value.fixed else f"{value.low}-{value.high}"
+    return ",".join(value) if isinstance(value, tuple) else value
+
+
+def _names(known: Iterable[str]) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
+    """Annotations for a field of one or several of the `known` names."""
     known = sorted(known)
+    one = f"({'|'.join(known)})"
 
     def read(value: Any) -> tuple[str, ...]:
         parts = [value] if isinstance(value, str) else value
@@ -127,7 +138,8 @@ def _names(known: Iterable[str]) -> PlainValidator:
             raise ValueError(f"must be one or several of {', '.join(known)}, separated by commas")
         return tuple(sorted(set(names)))
 
-    return PlainValidator(read)
+    schema = {"type": "string", "pattern": f"^{one}(,{one})*$"}
+    return PlainValidator(read), PlainSerializer(_plain), WithJsonSchema(schema)
 
 
 def condition_number(structure: str) -> float | None:
@@ -148,43 +160,21 @@ def _read_structure(value: Any) -> str:
     return str(value)
 
 
-def _plain(value: Any) -> Any:
-    """The one way a field's value is written: a number, or a string as a URL has it."""
-    if isinstance(value, IntRange):
-        return value.low if value.fixed else f"{value.low}-{value.high}"
-    return ",".join(value) if isinstance(value, tuple) else value
-
-
-_plainly = PlainSerializer(_plain)
-_range_schema = WithJsonSchema({"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$"})
-Names = tuple[str, ...]
-Dim = Annotated[IntRange, PlainValidator(_read_dim), _plainly, _range_schema]
+_whole_or_range = {"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$", "examples": ["5", "5-15"]}
+_number_or_range = {"type": "string", "pattern": "^[0-9.eE+-]+$", "examples": ["10", "1-100"]}
+_structures = {
+    "type": "string",
+    "pattern": f"^({'|'.join(STRUCTURES)}|condition-[0-9.eE+-]+)$",
+    "examples": ["toeplitz", "condition-100"],
+}
+Dim = Annotated[IntRange, PlainValidator(_read_dim), PlainSerializer(_plain), WithJsonSchema(_whole_or_range)]
 Split = Literal["train", "valid", "test"]
-
-
-OperationNames = Annotated[
-    Names,
-    _names(OPERATIONS),
-    _plainly,
-    WithJsonSchema({"type": "string", "examples": ["eigenvalues"]}),
-]
-SpectrumNames = Annotated[
-    Names,
-    _names(SPECTRA),
-    _plainly,
-    WithJsonSchema({"type": "string", "examples": ["semicircle"]}),
-]
+Operations = Annotated[tuple[str, ...], *_names(OPERATIONS)]
+Spectra = Annotated[tuple[str, ...], *_names(SPECTRA)]
 Scale = Annotated[
-    float | IntRange,
-    PlainValidator(_read_scale),
-    _plainly,
-    WithJsonSchema({"type": "string", "examples": ["10", "1-100"]}),
+    float | IntRange, PlainValidator(_read_scale), PlainSerializer(_plain), WithJsonSchema(_number_or_range)
 ]
-Structure = Annotated[
-    str,
-    PlainValidator(_read_structure),
-    WithJsonSchema({"type": "string", "examples": ["toeplitz", "condition-100"]}),
-]
+Structure = Annotated[str, PlainValidator(_read_structure), WithJsonSchema(_structures)]
 Noise = Annotated[float, *_number(0, 1e6)]
 Magnitude = Annotated[float, *_number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
 Index = Annotated[int, *whole(0, MAX_INDEX)]
@@ -195,12 +185,6 @@ def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
 
 
-def _conflict(field: str, value: Any, reason: str) -> PydanticCustomError:
-    """A rule over several fields, broken: `field` is the one to blame (read by shared.errors)."""
-    blame = {"field": field, "value": _plain(value), "reason": reason}
-    return PydanticCustomError("conflict", "{reason}", blame)
-
-
 class StreamSpec(BaseModel):
     """A stream of problems: which operation, on which random matrices. Frozen, hashable, validated.
 
@@ -209,8 +193,9 @@ class StreamSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    operation: OperationNames = Field(
-        description="One operation, or several separated by commas (drawn per sample)."
+    operation: Operations = Field(
+        description="One operation, or several separated by commas (drawn per sample).",
+        examples=["eigenvalues"],
     )
     dim: Dim = Field(
         description='Rows m of a matrix: "5", or "5-15" drawn per sample.', examples=["5", "5-15"]
@@ -218,12 +203,14 @@ class StreamSpec(BaseModel):
     cols: Dim | None = Field(
         None, description="Columns n of one operand, drawn apart from the rows. Without it n = m."
     )
-    coefficients: Literal["uniform", "gaussian"] = Field(
+    coefficients: Coefficients = Field(
         "uniform", description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3."
     )
     scale: Scale = Field(10, description='The s of the coefficients: a number, or "1-100" drawn per sample.')
-    spectrum: SpectrumNames = Field(
-        ("semicircle",), description="Law of the eigenvalues of symmetric matrices."
+    spectrum: Spectra = Field(
+        ("semicircle",),
+        description="Law of the eigenvalues of symmetric matrices; several are drawn per sample.",
+        json_schema_extra={"default": "semicircle"},
     )
     structure: Structure = Field(
         "none", description="A structured ensemble in the place of free entries; it decides the spectrum too."
@@ -240,14 +227,14 @@ class StreamSpec(BaseModel):
         square = [name for name in self.operation if OPERATIONS[name].square]
         symmetric = [name for name in self.operation if OPERATIONS[name].symmetric]
         if self.cols is not None and square:
-            raise _conflict("cols", self.cols, f"is not for {', '.join(square)}: square matrices only")
+            raise conflict("cols", _plain(self.cols), f"is not for {', '.join(square)}: square matrices only")
         if self.spectrum != ("semicircle",):
             if not symmetric:
                 known = ", ".join(name for name, operation in OPERATIONS.items() if operation.symmetric)
-                raise _conflict("spectrum", self.spectrum, f"is only for {known}")
+                raise conflict("spectrum", _plain(self.spectrum), f"is only for {known}")
             if self.structure != "none":
                 reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
-                raise _conflict("spectrum", self.spectrum, reason)
+                raise conflict("spectrum", _plain(self.spectrum), reason)
         self._structure_fits(symmetric)
         return self
 
@@ -265,7 +252,7 @@ class StreamSpec(BaseModel):
             if primes:
                 reason = f"needs dimensions with divisors: {primes[0]} is prime"
         if reason is not None:
-            raise _conflict("structure", self.structure, reason)
+            raise conflict("structure", self.structure, reason)
 
     def extreme_dims(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """The smallest and the largest (m, n) an operand may have."""
@@ -284,6 +271,15 @@ class StreamSpec(BaseModel):
         # shapes grow with m and n, so equal ones at both extremes are equal everywhere
         shapes = {shape(m, n) for shape in of_operations for m, n in self.extreme_dims()}
         return shapes.pop() if len(shapes) == 1 else None
+
+    def max_entries(self) -> int:
+        """The most entries that an input and its target have together."""
+        m, n = self.extreme_dims()[1]
+        both = [
+            (OPERATIONS[name].input_shape(m, n), OPERATIONS[name].target_shape(m, n))
+            for name in self.operation
+        ]
+        return max(sum(rows * cols for rows, cols in shapes) for shapes in both)
 
     def fields(self) -> dict[str, Any]:
         """The fields that differ from their defaults, each written one way, in the order of their names."""
@@ -307,7 +303,7 @@ class SampleRange(BaseModel):
     @model_validator(mode="after")
     def _ends_in_time(self) -> Self:
         if self.start + self.count > MAX_INDEX:
-            raise _conflict("count", self.count, f"start + count must be at most {MAX_INDEX}")
+            raise conflict("count", self.count, f"start + count must be at most {MAX_INDEX}")
         return self
 
 

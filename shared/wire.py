@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shared.errors import UserError
+from shared.errors import UserError, first_line
 from shared.operations import Shape
 from shared.spec import SampleRange, StreamSpec
 
@@ -172,7 +172,7 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
     except (pa.ArrowException, UnicodeDecodeError, OverflowError, MemoryError, OSError) as error:
         if tail.error is not None:
             raise tail.error from None
-        raise WireError(f"the stream is damaged or cut: {str(error).splitlines()[0]}") from error
+        raise WireError(f"the stream is damaged or cut: {first_line(error)}") from error
     if position < end:
         raise WireError(f"the stream is cut: it ends before sample {position} of [{samples.start}, {end})")
     if tail.last != _END_OF_STREAM:

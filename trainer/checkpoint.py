@@ -1,5 +1,6 @@
 """Checkpoints: folders written aside and renamed whole, so that one exists entirely or not at all."""
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from shared.errors import UserError
+from shared.errors import UserError, first_line
+from shared.files import written_aside
 
 KEPT = 2
 _WEIGHTS, _STATE = "model.safetensors", "training.pt"
@@ -20,19 +22,22 @@ class CheckpointError(UserError):
 
 
 def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any]) -> Path:
-    """Write checkpoint `folder`/<samples>: the weights, and `state` (tensors, numbers, strings, in dicts
-    and lists). Then remove all but the newest KEPT."""
+    """Write checkpoint `folder`/<samples>, unless it is there: the weights, and `state` (tensors, numbers,
+    strings, in dicts and lists). Then remove all but the newest KEPT, and what a killed process left."""
     target = folder / f"{samples:012d}"
-    aside = folder / f".{target.name}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    safetensors.torch.save_file(model.state_dict(), aside / _WEIGHTS)
-    torch.save(state, aside / _STATE)
-    for path in (aside / _WEIGHTS, aside / _STATE, aside):
-        _sync(path)
-    if target.exists():  # the same step again, after a resume at it
-        shutil.rmtree(target)
-    aside.rename(target)
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    for remains in folder.glob(".*"):
+        shutil.rmtree(remains)
+    state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
+    torch.save(state, state_file)
+    with written_aside(target) as aside:
+        aside.mkdir()
+        (aside / _WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))
+        (aside / _STATE).write_bytes(state_file.getbuffer())
+        for path in (aside / _WEIGHTS, aside / _STATE, aside):
+            _sync(path)
     _sync(folder)
     for old in _all(folder)[:-KEPT]:
         shutil.rmtree(old)
@@ -57,7 +62,7 @@ def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): remove the folder {checkpoint} to resume "
+            f"{path} cannot be read ({first_line(error)}): remove the folder {checkpoint} to resume "
             "from the checkpoint before it, or start again with --overwrite"
         ) from error
     return state

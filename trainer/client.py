@@ -3,17 +3,17 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from itertools import cycle, islice
 
 import httpx
 import pyarrow as pa
 import stamina
 
-from shared.errors import UserError
-from shared.operations import OPERATIONS
+from shared.errors import UserError, first_line
 from shared.spec import SampleRange, StreamSpec
+from shared.urls import LOOPBACK, host_of
 from shared.wire import WireError, provenance, read_stream, schema
 
 REQUEST_BYTES = 8 << 20  # of input and target in one request: what a connection may hold in memory
@@ -22,9 +22,10 @@ GIVE_UP_SECONDS = 60.0  # before an unreachable generator is an error
 MAX_DAMAGED = 3  # damaged answers to one request before they are an error
 MAX_RETRY_AFTER = 15.0  # seconds: a longer wait that a generator asks for is cut to this
 
-# A generator on this machine is reached directly, whatever proxy the environment names.
-_DIRECT: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
+_DIRECT: dict[str, None] = {f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK}
 
+
+Batches = list[pa.RecordBatch]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,13 @@ class _BusyError(Exception):
     def __init__(self, message: str, seconds: float | None) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class _FailedError(Exception):
+    """A generator that failed at a request, as it is likely to do again."""
+
+
+_PASSING = (WireError, _BusyError, _FailedError, httpx.TransportError)  # asked again
 
 
 def stream(
@@ -58,17 +66,18 @@ def stream(
     The range is cut into requests of `request_samples` (by default about REQUEST_BYTES each), of which
     `connections` are under way at a time, spread over the generators at `urls`. What fails is asked for
     again, from the first missing sample on, at the next generator. Memory is bounded by `connections`
-    requests, however long the range and however slow the reader. Another thread may set `cancelled`, so
-    that nothing is asked again.
+    requests and the one being read, however long the range and however slow the reader. Another thread may
+    set `cancelled`, which ends it within a second.
 
-    Raises ValueError for an address out of range, StreamError for a stream that cannot be had, or that
-    comes from generators whose numerics fingerprints differ.
+    Raises ValueError for an address out of range, UserError for a URL that is none, StreamError for a stream
+    that cannot be had, that comes from generators whose numerics fingerprints differ, or was cancelled.
     """
     urls = [urls] if isinstance(urls, str) else list(urls)
     samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
+    if not urls or connections < 1 or (request_samples is not None and request_samples < 1):
+        raise ValueError(f"{urls=}, {connections=}, {request_samples=}: must be at least one of each")
     for url in urls:
-        if not url.startswith(("http://", "https://")):
-            raise StreamError(f"generator {url!r}: must be a URL like http://127.0.0.1:8000")
+        host_of(url)
     size = request_samples or _default_request_samples(spec)
     ranges = (
         samples.model_copy(update={"start": first, "count": min(size, start + count - first)})
@@ -81,24 +90,34 @@ def _in_order(
     fetcher: "_Fetcher", samples: SampleRange, ranges: Iterator[SampleRange], connections: int
 ) -> Iterator[pa.RecordBatch]:
     """The batches of every range, in order, while the ranges after them are being fetched."""
-    pool = ThreadPoolExecutor(connections, thread_name_prefix="matstream-fetch")
-    under_way: deque[Future[list[pa.RecordBatch]]] = deque()
+    fetches = (_in_thread(fetcher.fetch, wanted, number) for number, wanted in enumerate(ranges))
+    under_way = deque(islice(fetches, connections))
     try:
-        for number, wanted in enumerate(islice(ranges, connections)):
-            under_way.append(pool.submit(fetcher.fetch, wanted, number))
-        number = len(under_way)
         while under_way:
-            fetched = under_way.popleft().result()
+            fetched = fetcher.wait_for(under_way.popleft())
             # as if one request had brought them all
             metadata = schema(fetcher.spec, samples, fetcher.fingerprint).metadata
-            for wanted in islice(ranges, 1):
-                under_way.append(pool.submit(fetcher.fetch, wanted, number))
-                number += 1
+            under_way.extend(islice(fetches, 1))
             for batch in fetched:
                 yield batch.replace_schema_metadata(metadata)
     finally:
         fetcher.close()
-        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_thread(
+    fetch: Callable[[SampleRange, int], Batches], wanted: SampleRange, number: int
+) -> Future[Batches]:
+    """Fetch a range in a thread that a process may leave behind: one that hangs in a read ends with it."""
+    future: Future[Batches] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(fetch(wanted, number))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="matstream-fetch", daemon=True).start()
+    return future
 
 
 class _Fetcher:
@@ -119,35 +138,54 @@ class _Fetcher:
         self._closed = True
         self._http.close()
 
-    def fetch(self, wanted: SampleRange, number: int) -> list[pa.RecordBatch]:
+    def wait_for(self, fetch: Future[Batches]) -> Batches:
+        """What a fetch brings. Raises StreamError if it failed, or once the stream is cancelled."""
+        while not self._cancelled.is_set():
+            if wait([fetch], timeout=0.1).done:
+                return fetch.result()
+        raise StreamError("the stream was cancelled")
+
+    def fetch(self, wanted: SampleRange, number: int) -> Batches:
         """All batches of a range; request `number` goes first to generator `number` mod their count."""
-        batches: list[pa.RecordBatch] = []
-        damaged = 0
+        batches: Batches = []
+        urls = islice(cycle(self.urls), number % len(self.urls), None)
+        while _rows(batches) < wanted.count:
+            self._fetch_more(wanted, urls, batches)
+        return batches
+
+    def _fetch_more(self, wanted: SampleRange, urls: Iterator[str], batches: Batches) -> None:
+        """Add to the batches of a range until it is whole, or until a request that has brought some fails.
+
+        Raises StreamError once requests have failed for GIVE_UP_SECONDS and brought nothing.
+        """
+        had, damaged, url = len(batches), 0, ""
 
         def ask_again(error: Exception) -> bool | float:
             nonlocal damaged
-            damaged += isinstance(error, WireError)
-            passing = isinstance(error, WireError | _BusyError | httpx.TransportError)
-            if not passing or damaged >= MAX_DAMAGED or self._closed or self._cancelled.is_set():
+            damaged += isinstance(error, WireError | _FailedError)
+            if damaged >= MAX_DAMAGED or self._closed or not isinstance(error, _PASSING):
                 return False
             logger.warning("%s: %s; asking again", url, error)
             return (isinstance(error, _BusyError) and error.seconds) or True
 
-        attempts = stamina.retry_context(on=ask_again, attempts=None, timeout=GIVE_UP_SECONDS, wait_max=2)
-        url = ""
         try:
-            for attempt in attempts:
+            for attempt in stamina.retry_context(
+                on=ask_again, attempts=None, timeout=GIVE_UP_SECONDS, wait_max=2
+            ):
                 with attempt:
-                    url = self.urls[(number + attempt.num - 1) % len(self.urls)]
-                    done = sum(batch.num_rows for batch in batches)
-                    if done == wanted.count:  # it failed behind its last batch: that one is asked for again
-                        done -= batches.pop().num_rows
+                    url, done = next(urls), _rows(batches)
                     missing = {"start": wanted.start + done, "count": wanted.count - done}
-                    for batch in self._request(url, wanted.model_copy(update=missing)):
-                        batches.append(batch)
-        except (WireError, _BusyError, httpx.HTTPError) as error:
-            raise StreamError(f"{url}: {error or type(error).__name__}") from error
-        return batches
+                    try:
+                        for batch in self._request(url, wanted.model_copy(update=missing)):
+                            batches.append(batch)
+                    except _PASSING as error:
+                        if _rows(batches) == wanted.count:  # what fails behind its last batch: that one again
+                            batches.pop()
+                        if len(batches) <= had or self._closed:
+                            raise
+                        logger.warning("%s: %s; asking for the rest", url, error)
+        except _PASSING as error:
+            raise StreamError(f"{url}: {first_line(error)}") from error
 
     def _request(self, url: str, wanted: SampleRange) -> Iterator[pa.RecordBatch]:
         query = {**self.spec.fields(), **wanted.model_dump()}
@@ -167,6 +205,10 @@ class _Fetcher:
             )
 
 
+def _rows(batches: Batches) -> int:
+    return sum(batch.num_rows for batch in batches)
+
+
 def _check_status(url: str, response: httpx.Response) -> None:
     if response.status_code == 200:
         return
@@ -180,20 +222,13 @@ def _check_status(url: str, response: httpx.Response) -> None:
         retry_after = response.headers.get("retry-after", "")
         seconds = min(float(retry_after), MAX_RETRY_AFTER) if retry_after.isdecimal() else None
         raise _BusyError(answered, seconds)
-    if response.status_code >= 500:  # likely to fail again: asked no more often than what is damaged
-        raise WireError(answered)
+    if response.status_code >= 500:
+        raise _FailedError(answered)
     raise StreamError(f"{url} {answered}")
 
 
 def _default_request_samples(spec: StreamSpec) -> int:
-    m, n = spec.extreme_dims()[1]
-    shapes = [
-        shape
-        for name in spec.operation
-        for shape in (OPERATIONS[name].input_shape(m, n), OPERATIONS[name].target_shape(m, n))
-    ]
-    largest = 8 * max(rows * cols for rows, cols in shapes)
-    return max(1, min(MAX_REQUEST_SAMPLES, REQUEST_BYTES // (2 * largest)))
+    return max(1, min(MAX_REQUEST_SAMPLES, REQUEST_BYTES // (8 * spec.max_entries())))
 
 
 class _Body:

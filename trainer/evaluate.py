@@ -1,7 +1,5 @@
 """Scores of a model on held-out samples of a stream."""
 
-import os
-import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
+from shared.files import written_aside
 from shared.scoring import accuracy, accuracy_strict, score
 from shared.spec import StreamSpec
 from shared.wire import Matrices, from_batch
@@ -99,12 +98,9 @@ def matrices(column: Floats | Matrices) -> Floats:
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Write inputs, targets, predictions (B, rows, cols) and errors (B,) as a Zarr group, in one piece."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    group = zarr.open_group(aside, mode="w")
-    for name in ("inputs", "targets", "predictions"):
-        dimensions = ("sample", f"{name}_row", f"{name}_column")
-        group.create_array(name, data=getattr(evaluation, name), dimension_names=dimensions)
-    group.create_array("errors", data=evaluation.l1, dimension_names=("sample",))
-    shutil.rmtree(path, ignore_errors=True)
-    aside.rename(path)
+    with written_aside(path) as aside:
+        group = zarr.open_group(aside, mode="w")
+        for name in ("inputs", "targets", "predictions"):
+            dimensions = ("sample", f"{name}_row", f"{name}_column")
+            group.create_array(name, data=getattr(evaluation, name), dimension_names=dimensions)
+        group.create_array("errors", data=evaluation.l1, dimension_names=("sample",))

@@ -9,11 +9,10 @@ from typing import Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
-from shared.encodings import by_name
-from shared.errors import RefusedError, UserError, explain
-from shared.spec import Index, StreamSpec
+from shared.encodings import ENCODINGS, by_name
+from shared.errors import RefusedError, UserError, conflict, explain
+from shared.spec import MAX_INDEX, Index, StreamSpec
 from trainer.tokens import Form, Tokens
 
 RECIPES = files("trainer") / "recipes"
@@ -52,14 +51,14 @@ class ModelSection(_Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.width % self.heads:
-            raise _conflict("heads", self.heads, f"must divide width={self.width}")
+            raise conflict("heads", self.heads, f"must divide model.width={self.width}")
         return self
 
 
 class TrainingSection(_Section):
     """[training]: every quantity over time is in samples seen, never in seconds."""
 
-    samples: int = Field(ge=1, description="seen by the end of training")
+    samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
     warmup: int = Field(6_400, ge=0, description="samples over which the learning rate rises from 0")
@@ -71,14 +70,16 @@ class TrainingSection(_Section):
     log_every: int = Field(1_280, ge=1, description="samples between lines of metrics.jsonl")
     validate_every: int = Field(12_800, ge=1, description="samples between validations")
     checkpoint_every: int = Field(12_800, ge=1, description="samples between checkpoints")
-    time_limit: float | None = Field(None, gt=0, description="seconds after which training stops; resumable")
+    time_limit: float | None = Field(
+        None, gt=0, description="seconds of training after which it stops, to be resumed; may be changed then"
+    )
 
 
 class EvaluationSection(_Section):
     """[evaluation]: how many held-out samples scores are measured on."""
 
-    validation_samples: int = Field(1_000, ge=1)
-    test_samples: int = Field(10_000, ge=1)
+    validation_samples: int = Field(1_000, ge=1, le=1_000_000)
+    test_samples: int = Field(10_000, ge=1, le=1_000_000)
     batch_size: int = Field(1_000, ge=1)
 
 
@@ -103,15 +104,14 @@ class Recipe(_Section):
     def _can_be_trained(self) -> Self:
         spec = self.stream
         if len(spec.operation) > 1:
-            raise _conflict("stream.operation", ",".join(spec.operation), "must be one operation")
+            raise conflict("stream.operation", ",".join(spec.operation), "must be one operation")
         if spec.input_shape() is None:
             field = "dim" if spec.cols is None or not spec.dim.fixed else "cols"
-            raise _conflict(f"stream.{field}", spec.fields()[field], "must be fixed to be trained on")
+            raise conflict(f"stream.{field}", spec.fields()[field], "must be fixed to be trained on")
         for field in ("input", "output"):
-            try:
-                by_name(getattr(self.tokens, field))
-            except ValueError as error:
-                raise _conflict(f"tokens.{field}", getattr(self.tokens, field), str(error)) from None
+            name = getattr(self.tokens, field)
+            if name not in ENCODINGS:
+                raise conflict(f"tokens.{field}", name, f"must be one of {', '.join(ENCODINGS)}")
         return self
 
     def input_tokens(self) -> Tokens:
@@ -131,14 +131,14 @@ def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[
     `overrides` are values by section and key. Raises RefusedError naming the key that is wrong.
     """
     if name in recipe_names():
-        text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
-    elif name.endswith(".toml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        content = (RECIPES / f"{name}.toml").read_bytes()
+    elif name.endswith(".toml"):
+        content = Path(name).read_bytes()
     else:
         raise UserError(f"recipe {name!r}: must be one of {', '.join(recipe_names())}, or a .toml file")
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = tomllib.loads(content.decode())
+    except ValueError as error:  # not TOML, or not UTF-8
         raise UserError(f"recipe {name!r} is not TOML: {error}") from None
     return Path(name).stem, read_recipe(document, overrides)
 
@@ -148,14 +148,12 @@ def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str
     merged: dict[str, Any] = dict(document)
     for section, values in overrides.items():
         given = {key.replace("-", "_"): value for key, value in values.items()}
-        merged[section] = {**merged.get(section, {}), **given}
+        if isinstance(merged.setdefault(section, {}), dict):  # else the section itself is refused below
+            merged[section] = merged[section] | given
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
-        problems = error.errors()
-        section = Recipe.model_fields.get(str(problems[0]["loc"][0])) if problems[0]["loc"] else None
-        known = Recipe if len(problems[0]["loc"]) < 2 or section is None else section.annotation
-        raise RefusedError(explain(problems, known.model_fields)) from None
+        raise RefusedError(explain(error.errors(), Recipe)) from None
 
 
 def recipe_names() -> list[str]:
@@ -168,7 +166,3 @@ def recipe_names() -> list[str]:
 def write_recipe(recipe: Recipe) -> str:
     """A recipe as TOML, every value in it."""
     return tomli_w.dumps(json.loads(recipe.model_dump_json(exclude_none=True)))
-
-
-def _conflict(field: str, value: Any, reason: str) -> PydanticCustomError:
-    return PydanticCustomError("conflict", "{reason}", {"field": field, "value": value, "reason": reason})

@@ -1,7 +1,6 @@
 """The picture of a run: how it learned, and what it answers to a problem it has not seen."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from shared.errors import UserError
+from shared.files import written_aside
+from trainer.metrics import read_metrics
 from trainer.run import read_run
 
 STYLE = {
@@ -21,7 +22,6 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "svg.hashsalt": "matstream",
 }
 BLUE, ORANGE = "#3b6fb6", "#d9772b"
 
@@ -35,8 +35,7 @@ def draw(folder: Path) -> Path:
     if not (folder / "result.json").is_file():
         raise UserError(f"{folder} has no result yet: finish it with matstream train --resume")
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
+    records = read_metrics(folder)
     group = zarr.open_group(folder / "evaluation.zarr", mode="r")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(12, 4.2), dpi=110, layout="constrained")
@@ -57,9 +56,8 @@ def draw(folder: Path) -> Path:
             fontsize=11,
         )
     path = folder / "report.png"
-    aside = folder / f".report.{os.getpid()}.png"
-    figure.savefig(aside)
-    aside.replace(path)
+    with written_aside(path) as aside:
+        figure.savefig(aside, format="png")
     return path
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from shared.errors import UserError
+from shared.files import written_aside
 from trainer import checkpoint
 from trainer.client import stream
 from trainer.recipe import Recipe, load_recipe, read_recipe, write_recipe
@@ -47,8 +48,8 @@ def prepare(
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
     recipe_name, wanted = load_recipe(recipe, overrides)
-    folder = runs / (name or recipe_name)
-    if name is not None and (Path(name).name != name or name.startswith(".")):
+    folder = runs / (recipe_name if name is None else name)
+    if name is not None and (not name or Path(name).name != name or name.startswith(".")):
         raise UserError(f"--run {name!r}: must be a plain name, not a path")
     begun = has_begun(folder)
     if resume:
@@ -80,7 +81,8 @@ def begun(run: Run, urls: Sequence[str], *, resume: bool) -> Iterator[None]:
         if not resume:
             for path in run.folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_whole(run.folder / "recipe.toml", write_recipe(recipe))
+        with written_aside(run.folder / "recipe.toml") as aside:
+            aside.write_text(write_recipe(recipe), encoding="utf-8")
         yield
     finally:
         os.close(descriptor)
@@ -100,14 +102,8 @@ def read_run(folder: Path) -> Recipe:
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
-    write_whole(folder / "result.json", json.dumps(result, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that it is never seen half-written."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with written_aside(folder / "result.json") as aside:
+        aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _written_recipe(folder: Path) -> Recipe:
@@ -120,17 +116,23 @@ def _written_recipe(folder: Path) -> Recipe:
 
 
 def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
-    """The written recipe with the wanted [fetch]. Raises UserError if they differ in what is trained."""
+    """The written recipe with the wanted [fetch] and time limit.
+
+    Raises UserError if they differ in what is trained.
+    """
     before, now = written.model_dump(), wanted.model_dump()
     for section in before.keys() - {"fetch"}:
         for key, value in before[section].items():
             asked = now[section][key]
-            if asked != value and (key, asked) != ("precision", "auto"):
+            if asked != value and key != "time_limit" and (key, asked) != ("precision", "auto"):
                 raise UserError(
                     f"{section}.{key}={asked!r}: the run to resume was begun with {value!r}; "
                     "keep that, or begin another run with --run NAME"
                 )
-    return written.model_copy(update={"fetch": wanted.fetch})
+    limit = {"time_limit": wanted.training.time_limit}
+    return written.model_copy(
+        update={"fetch": wanted.fetch, "training": written.training.model_copy(update=limit)}
+    )
 
 
 def _settle_precision(recipe: Recipe) -> Recipe:

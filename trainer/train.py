@@ -1,6 +1,5 @@
 """The training loop, in plain order. Training is a function of samples seen, never of the clock."""
 
-import json
 import logging
 import math
 import signal
@@ -14,16 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from shared.errors import UserError
 from trainer import checkpoint
 from trainer.evaluate import Evaluation, evaluate
 from trainer.loader import Loader, StoppedError
+from trainer.metrics import Metrics
 from trainer.model import Sequences, Transformer
 from trainer.progress import TrainingProgress
 from trainer.recipe import Recipe, TrainingSection
-from trainer.run import Run, write_whole
+from trainer.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +56,9 @@ class Trained:
 def train(run: Run, urls: Sequence[str]) -> Trained:
     """Train in the run's folder, from its last checkpoint if it has one.
 
-    Writes metrics.jsonl, tensorboard/ and checkpoints/. SIGINT, SIGTERM and the recipe's time limit end it
-    at the next step, with a checkpoint. Raises StreamError, after a checkpoint, if the stream is lost;
-    TrainingError if the loss is not finite.
+    Writes metrics.jsonl, tensorboard/ and checkpoints/. SIGINT, SIGTERM and the recipe's time limit, which
+    is on this go alone, end it at the next step with a checkpoint. Raises StreamError, after a checkpoint,
+    if the stream is lost; TrainingError if the loss is not finite.
     """
     recipe, training = run.recipe, run.recipe.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -70,7 +69,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
     position = _restore(run.folder, model, optimizer)
     if position.validated == training.samples:
         return Trained(model, position, None)
-    metrics = _Metrics(run.folder, position.samples)
+    metrics = Metrics(run.folder, position.samples, position.validated)
     loader = Loader(
         urls,
         recipe.stream.spec(),
@@ -94,7 +93,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
         checkpoint.save(run.folder / "checkpoints", position.samples, model, state)
 
     stopped_by: str | None = None
-    logged, saved = Position(**asdict(position)), position.samples
+    logged, saved, begun = Position(**asdict(position)), position.samples, position.seconds
     with _signals() as stop, TrainingProgress(run.name, position.samples, training.samples) as progress:
         try:
             while True:
@@ -108,7 +107,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                     saved = position.samples
                 if stop.is_set() or position.samples == training.samples:
                     break
-                if training.time_limit is not None and position.seconds >= training.time_limit:
+                if position.seconds - begun >= (training.time_limit or math.inf):
                     stopped_by = f"time limit of {training.time_limit:g} s"
                     break
                 started, waited = time.perf_counter(), loader.waited
@@ -161,9 +160,10 @@ def build_model(recipe: Recipe) -> Transformer:
     """The recipe's model with its first weights."""
     read, write = recipe.input_tokens(), recipe.target_tokens()
     sequences = Sequences(read.length, read.alphabets, write.length, write.alphabets)
-    torch.manual_seed(recipe.training.seed)
     sizes = recipe.model
-    return Transformer(sequences, sizes.width, sizes.heads, sizes.encoder_layers, sizes.decoder_layers)
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn on the CPU
+        torch.manual_seed(recipe.training.seed)
+        return Transformer(sequences, sizes.width, sizes.heads, sizes.encoder_layers, sizes.decoder_layers)
 
 
 def _step(
@@ -235,7 +235,7 @@ def _training_record(training: TrainingSection, logged: Position, now: Position)
         "samples": now.samples,
         "seconds": round(now.seconds, 3),
         "loss": now.loss_sum / now.loss_steps,
-        "learning_rate": learning_rate(training, now.samples),
+        "learning_rate": learning_rate(training, now.samples),  # of the step to come
         "samples_per_second": round((now.samples - logged.samples) / seconds, 1),
         "data_wait": round((now.waited - logged.waited) / seconds, 4),
     }
@@ -249,42 +249,6 @@ def _validation_record(now: Position, evaluation: Evaluation) -> dict[str, Any]:
         "accuracy": evaluation.accuracy["0.05"],
         "invalid": evaluation.invalid,
     }
-
-
-class _Metrics:
-    """metrics.jsonl and TensorBoard, both cut back to where training goes on."""
-
-    def __init__(self, folder: Path, samples: int) -> None:
-        path = folder / "metrics.jsonl"
-        if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _samples(line) <= samples]
-            write_whole(path, "".join(f"{line}\n" for line in kept))
-        self._file = path.open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1)
-
-    def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        for name, value in record.items():
-            if name != "samples":
-                self._tensorboard.add_scalar(name, value, record["samples"])
-
-    def flush(self) -> None:
-        self._tensorboard.flush()
-
-    def close(self) -> None:
-        self._file.close()
-        self._tensorboard.close()
-
-
-def _samples(line: str) -> float:
-    """The samples of a line of metrics.jsonl; infinite for a line cut by a crash."""
-    try:
-        samples: int = json.loads(line)["samples"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
-    return samples
 
 
 class _Stop(threading.Event):

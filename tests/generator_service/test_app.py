@@ -24,7 +24,7 @@ from generator_service import numerics
 from generator_service.stream import generate
 from shared.encodings import ENCODINGS
 from shared.operations import OPERATIONS
-from shared.spec import SPECTRA, SampleRange, StreamSpec
+from shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
 from shared.wire import MEDIA_TYPE, read_stream
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +179,7 @@ def test_head_has_the_headers_of_get_and_no_body(client):
 
 
 def test_head_computes_nothing(client):
-    path = "/v1/stream?operation=eigenvalues&dim=128&count=1000&batch_rows=1000"
+    path = "/v1/stream?operation=eigenvalues&dim=128&count=1000&batch_rows=200"
     begun = time.monotonic()
     assert client.head(path).status_code == 200
     assert time.monotonic() - begun < 0.5
@@ -471,6 +471,10 @@ def test_the_catalog_lists_all_that_can_be_asked_for(client):
     assert catalog["operations"]["eigenvalues"]["letter"] == "E"
     assert catalog["operations"]["eigenvalues"]["spectra"] == list(SPECTRA)
     assert catalog["operations"]["add"]["spectra"] == []
+    assert catalog["operations"]["add"]["structures"] == [*STRUCTURES, "condition-100"]
+    refused = {"orthogonal", "laplacian"}
+    assert refused.isdisjoint(catalog["operations"]["symmetric_inverse"]["structures"])
+    assert catalog["coefficients"] == ["uniform", "gaussian"]
     assert catalog["encodings"] == list(ENCODINGS)
     assert catalog["limits"]["max_dim"] >= 64
     assert catalog["limits"]["max_count"] >= 1_000_000
@@ -575,6 +579,36 @@ def test_a_server_ends_in_time_with_streams_complete_or_visibly_broken(start_ser
         assert short.result() == END_MARK
     for connection in deaf:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/stream?operation=svd&dim=128&count=10000",
+        "/v1/stream?operation=svd&dim=128&count=10000&structure=condition-10&batch_rows=20",
+        "/v1/stream?operation=eigenvectors&dim=64&count=1000000&spectrum=laplace",
+    ],
+)
+def test_a_server_that_makes_heavy_batches_for_many_ends_in_time(start_server, path):
+    server = start_server(embedded=False)
+    address = urlsplit(server.url)
+    connections = [socket.create_connection((address.hostname, address.port), timeout=10) for _ in range(12)]
+    for connection in connections:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+    time.sleep(1)
+    server.process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - begun < 5
+    assert "Traceback" not in log_of(server)
+    for connection in connections:
+        connection.close()
+
+
+def test_a_spec_that_cannot_be_drawn_is_refused_at_once_however_heavy(client):
+    begun = time.monotonic()
+    problem_of(client.get("/v1/stream?operation=svd&dim=128&count=10000&max_abs=1e-9"))
+    assert time.monotonic() - begun < 5
 
 
 def test_a_server_that_is_ending_accepts_nobody(start_server):

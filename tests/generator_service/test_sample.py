@@ -1,8 +1,12 @@
 """`matstream sample`, as a user runs it."""
 
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +30,73 @@ def test_a_table_shows_every_entry_of_input_and_target(tmp_path):
             assert f"{value:.4g}" in done.stdout
     assert "sample 5" in done.stdout
     assert "sample 6" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("operation", "dim"), [("add", 3), ("eigenvectors", 5), ("eigenvalues", 15), ("svd", 10)]
+)
+def test_no_digit_is_cut_where_a_table_is_too_wide(tmp_path, operation, dim):
+    narrow = sample(tmp_path, operation, "--dim", str(dim), "--out", "narrow.txt")
+    assert narrow.returncode == 0, narrow.stderr
+    batch = generate(StreamSpec(operation=operation, dim=dim), 0, "train", 0, 1)
+    entries = [f"{x:.4g}" for name in ("input", "target") for x in batch.column(name).to_numpy_ndarray().flat]
+    printed = (tmp_path / "narrow.txt").read_text()
+    numbers = re.findall(r"(?<=\s)-?[\d.]+(?:e[+-]\d+)?(?=\s)", printed)
+    assert sorted(set(entries) - set(numbers)) == []
+    assert "…" not in printed
+
+
+@pytest.mark.parametrize("form", ["table", "json", "arrow"])
+def test_a_file_is_left_as_it_was_if_the_samples_cannot_be_made(tmp_path, form):
+    kept = tmp_path / "kept"
+    kept.write_text("precious")
+    done = sample(tmp_path, "add", "--dim", "3", "--max-abs", "1e-9", "--format", form, "--out", "kept")
+    assert done.returncode != 0
+    assert kept.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_samples_may_be_written_to_a_pipe_and_through_a_link(tmp_path):
+    arguments = ["svd", "--dim", "2", "--format", "json", "--out"]
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real").write_text("")
+    assert sample(tmp_path, *arguments, "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    reading = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    received: list[bytes] = []
+    reading.start()
+    assert sample(tmp_path, *arguments, "pipe").returncode == 0
+    reading.join()
+    assert received == [(tmp_path / "real").read_bytes()]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "broke off"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort", "broke off|cut"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", "damaged or cut"),
+        (b"nonsense\r\n\r\n", "broke off"),
+    ],
+)
+def test_a_generator_that_breaks_is_one_sentence(tmp_path, answer, said):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_once() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(answer)
+
+        threading.Thread(target=answer_once).start()
+        done = sample(
+            tmp_path, "add", "--dim", "3", "--generator", f"http://127.0.0.1:{listener.getsockname()[1]}"
+        )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(said, done.stderr)
 
 
 @pytest.mark.parametrize("remote", [False, True])
@@ -62,6 +133,15 @@ def test_an_arrow_file_holds_all_samples(tmp_path, server, remote):
         (["add", "--dim", "3", "--out", "no/such/folder"], "--out no/such/folder"),
         (["add", "--dim", "3", "--max-abs", "1e-9"], "max_abs=1e-09: must be large enough"),
         (["add", "--dim", "3", "--generator", "localhost"], "must be a URL"),
+        (["add", "--dim", "3", "--generator", "http://127.0.0.1:abc"], "must be a URL"),
+        (
+            ["add", "--dim", "3", "--encoding", "B1", "--format", "json"],
+            "encoding='B1': must be one of P1000",
+        ),
+        (
+            ["add", "--dim", "3", "--encoding", "P1000"],
+            "encoding='P1000': must be one of P1000, with --format",
+        ),
         (["add", "--dim", "3", "--generator", "http://127.0.0.1:9"], "cannot be reached"),
     ],
 )

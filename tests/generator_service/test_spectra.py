@@ -49,7 +49,7 @@ def follows(values, law):
 def refusal(**fields):
     with pytest.raises(ValidationError) as refused:
         StreamSpec(**fields)
-    [problem] = explain(refused.value.errors(), StreamSpec.model_fields)
+    [problem] = explain(refused.value.errors(), StreamSpec)
     return problem
 
 

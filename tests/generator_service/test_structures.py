@@ -430,7 +430,7 @@ def test_condition_numbers_are_exact(kappa, fields):
 def test_a_structure_that_does_not_fit_is_refused_with_field_value_and_reason(fields, field, reasons):
     with pytest.raises(ValidationError) as refused:
         StreamSpec(**({"operation": "add", "dim": 4} | fields))
-    [problem] = explain(refused.value.errors(), StreamSpec.model_fields)
+    [problem] = explain(refused.value.errors(), StreamSpec)
     assert problem.field == field
     assert problem.value == fields[field]
     for reason in reasons:

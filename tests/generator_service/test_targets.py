@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 
 from generator_service.ensembles import draw, row_layout
-from generator_service.limits import estimated_work
+from generator_service.limits import estimated_seconds
 from generator_service.stream import UndrawableError, generate
 from generator_service.targets import RESIDUAL_BOUND, TARGETS
 from generator_service.variates import uniforms
@@ -60,7 +60,7 @@ def test_every_operation_has_a_target_a_bound_an_error_and_an_estimate_of_its_wo
         assert (errors < 1e-13).all()
     else:
         assert errors.tolist() == [0, 0, 0, 0]
-    assert 0 < estimated_work(spec) < estimated_work(StreamSpec(operation=name, dim=30))
+    assert 0 < estimated_seconds(spec) < estimated_seconds(StreamSpec(operation=name, dim=30))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 16, 33, 64])

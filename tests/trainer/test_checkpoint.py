@@ -43,12 +43,17 @@ def test_a_checkpoint_that_was_being_written_does_not_exist(tmp_path, monkeypatc
     assert checkpoint.latest(tmp_path).name == "000000000064"
 
 
-def test_the_same_samples_may_be_saved_again(tmp_path):
-    checkpoint.save(tmp_path, 64, _model(0), STATE)
-    checkpoint.save(tmp_path, 64, _model(1), STATE)
-    loaded = _model(2)
-    checkpoint.load(checkpoint.latest(tmp_path), loaded)
-    assert torch.equal(loaded.weight, _model(1).weight)
+def test_a_checkpoint_that_exists_is_never_touched_again(tmp_path):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE)
+    before = {path.name: path.stat().st_mtime_ns for path in saved.iterdir()}
+    assert checkpoint.save(tmp_path, 64, _model(0), STATE) == saved
+    assert {path.name: path.stat().st_mtime_ns for path in saved.iterdir()} == before
+
+
+def test_what_a_killed_process_left_of_a_checkpoint_is_removed(tmp_path):
+    (tmp_path / ".000000000064.4711").mkdir()
+    checkpoint.save(tmp_path, 128, _model(0), STATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["000000000128"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])

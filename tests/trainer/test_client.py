@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from generator_service.stream import batches, generate
+from shared.errors import UserError
 from shared.spec import SampleRange, StreamSpec
 from shared.wire import from_batch, provenance, schema, write_stream
 from trainer import client
@@ -125,7 +126,7 @@ def test_an_answer_that_is_always_damaged_is_refused_with_a_reason(damage, said)
     with misbehaving(answer) as (url, asked), pytest.raises(StreamError, match=said) as raised:
         rows(stream(url, SPEC, 0, "train", 0, 300))
     assert url in str(raised.value)
-    assert len(asked) == client.MAX_DAMAGED
+    assert sum(samples == asked[-1] for samples in asked) == client.MAX_DAMAGED
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_generator_that_fails_is_not_asked_forever():
         pytest.raises(StreamError, match="answered 500: the service failed"),
     ):
         rows(stream(url, SPEC, 0, "train", 0, 50))
-    assert len(asked) == client.MAX_DAMAGED
+    assert sum(samples == asked[-1] for samples in asked) == client.MAX_DAMAGED
 
 
 def test_a_refusal_is_not_asked_again_and_keeps_the_generators_words():
@@ -250,9 +251,53 @@ def test_a_bad_address_is_refused_before_anything_is_asked(address, named):
         stream("http://127.0.0.1:9", SPEC, *address)
 
 
-def test_a_url_without_its_scheme_is_refused():
-    with pytest.raises(StreamError, match="must be a URL"):
-        stream("localhost:8000", SPEC, 0, "train", 0, 5)
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "http://", "http://localhost:99999", "http://localhost:x", ""]
+)
+def test_what_is_no_url_is_refused_before_anything_is_asked(url):
+    with pytest.raises(UserError, match="must be a URL"):
+        stream(url, SPEC, 0, "train", 0, 5)
+
+
+@pytest.mark.parametrize("changed", [{"urls": []}, {"connections": 0}, {"request_samples": 0}])
+def test_no_urls_connections_or_samples_are_refused(changed):
+    with pytest.raises(ValueError, match="at least one of each"):
+        stream(
+            **{"urls": "http://localhost:1", "spec": SPEC, "seed": 0, "split": "train"} | changed,
+            start=0,
+            count=5,
+        )
+
+
+def test_time_spent_receiving_is_no_reason_to_give_up(monkeypatch):
+    monkeypatch.setattr(client, "GIVE_UP_SECONDS", 0.5)
+
+    def slow_and_cut_once(handler, spec, samples, number):
+        whole = body(spec, samples)
+        if number:
+            send(handler, whole)
+            return
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(whole[: len(whole) // 2])
+        handler.wfile.flush()
+        time.sleep(1)
+
+    with misbehaving(slow_and_cut_once) as (url, asked):
+        assert rows(stream(url, SPEC, 0, "train", 0, 1000)) == generate(SPEC, 0, "train", 0, 1000).to_pylist()
+    assert len(asked) == 2
+
+
+def test_a_stream_that_is_cancelled_ends_at_once_though_its_generator_hangs():
+    ended = threading.Event()
+    cancelled = threading.Event()
+    with misbehaving(lambda *_: ended.wait(30)) as (url, _):
+        threading.Timer(0.2, cancelled.set).start()
+        begun = time.monotonic()
+        with pytest.raises(StreamError, match="cancelled"):
+            rows(stream(url, SPEC, 0, "train", 0, 5, cancelled=cancelled))
+        assert time.monotonic() - begun < 2
+        ended.set()
 
 
 def test_the_arrays_of_a_batch_are_views_of_what_arrived(server):

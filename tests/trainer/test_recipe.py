@@ -42,7 +42,7 @@ def test_a_recipe_may_be_a_file(tmp_path):
         ("tokens", "input", "P2000", "one of P1000"),
         ("tokens", "output_form", "parallel", "'factored' or 'sequential'"),
         ("model", "width", "wide", "valid integer"),
-        ("model", "heads", 7, "must divide width=128"),
+        ("model", "heads", 7, "must divide model.width=128"),
         ("training", "learning_rate", 0, "greater than 0"),
         ("training", "learning_rate", float("nan"), "finite|greater"),
         ("training", "lr", 1e-3, "known are samples, batch_size"),
