@@ -56,6 +56,15 @@ def test_what_a_killed_process_left_of_a_checkpoint_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["000000000128"]
 
 
+def test_a_full_disk_is_an_error_that_spares_the_checkpoints(tmp_path, monkeypatch):
+    model = _model(0)
+    kept = checkpoint.save(tmp_path, 64, model, STATE)
+    monkeypatch.setattr(checkpoint, "_STATE", "/dev/full")  # joined to a folder it stays /dev/full
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, 128, model, STATE)
+    assert checkpoint.latest(tmp_path) == kept
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"foreign"])
 def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage):

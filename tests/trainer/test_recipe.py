@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from shared.errors import UserError
+from shared.errors import RefusedError, UserError
 from trainer.recipe import load_recipe, read_recipe, recipe_names, write_recipe
 
 DOCUMENT = {"stream": {"operation": "transpose", "dim": 3}, "training": {"samples": 1000}}
@@ -62,13 +62,28 @@ def test_what_is_missing_is_named():
 
 @pytest.mark.parametrize("document", [{"stream": 3}, {"stream": {"dim": 3}, "training": 5}])
 def test_a_section_that_is_no_table_is_refused(document):
-    with pytest.raises(UserError):
-        read_recipe(document, {})
+    for overrides in ({}, {"stream": {"dim": 4}}):
+        with pytest.raises(UserError, match=r"must be a section of keys and values|is required"):
+            read_recipe(document, overrides)
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="must be one of quickstart"):
         load_recipe("nonsense", {})
+
+
+def test_unknown_keys_of_two_sections_are_each_offered_their_own():
+    with pytest.raises(RefusedError) as refused:
+        load_recipe("quickstart", {"model": {"widht": 4}, "training": {"sampels": 4}})
+    width, samples = refused.value.problems
+    assert "model.widht=4: is not a known name; known are width, heads" in str(width)
+    assert "training.sampels=4: is not a known name; known are samples, batch_size" in str(samples)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="is not TOML"):
+        load_recipe(str(tmp_path / "bytes.toml"), {})
 
 
 def test_a_file_that_is_not_toml_is_refused(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import zarr
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from shared.operations import OPERATIONS
 from trainer import checkpoint
 
 TINY = {
@@ -182,7 +183,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["factored", "sequential"])
-@pytest.mark.parametrize(("operation", "dim"), [("transpose", 2), ("add", 2), ("eigenvalues", 3)])
+@pytest.mark.parametrize(("operation", "dim"), [(operation, 2) for operation in OPERATIONS])
 def test_every_operation_is_trained_in_both_forms(tmp_path, operation, dim, form):
     changed = {"stream__operation": operation, "stream__dim": dim, "training__samples": 320}
     changed |= {"tokens__input_form": form, "tokens__output_form": form, "training__precision": "bf16"}
@@ -191,11 +192,17 @@ def test_every_operation_is_trained_in_both_forms(tmp_path, operation, dim, form
     assert f"{operation} of dimension {dim}" in out
 
 
-def test_a_time_limit_stops_with_a_checkpoint(tmp_path):
-    status, _, err = finish(train(tmp_path, training__time_limit=0.2))
-    assert status != 0
-    assert "time limit" in err.splitlines()[-1]
-    assert checkpoint.latest(tmp_path / "runs/quickstart/checkpoints") is not None
+def test_a_time_limit_stops_every_go_with_a_checkpoint(tmp_path):
+    checkpoints = tmp_path / "runs/quickstart/checkpoints"
+    reached = []
+    for options in ((), ("--resume",)):
+        status, _, err = finish(train(tmp_path, *options, training__time_limit=0.2, training__samples=10**6))
+        assert status != 0
+        assert "time limit" in err.splitlines()[-1]
+        reached.append(int(checkpoint.latest(checkpoints).name))
+    assert 0 < reached[0] < reached[1]
+    status, _, err = finish(train(tmp_path, "--resume", training__time_limit=0.1, training__samples=10**6))
+    assert "time limit of 0.1 s" in err.splitlines()[-1]
 
 
 def test_an_existing_run_is_refused_and_kept(undisturbed):
@@ -240,6 +247,24 @@ def test_a_run_that_loses_its_generator_keeps_a_checkpoint_of_its_last_step(tmp_
     assert int(checkpoint.latest(checkpoints).name) % 320 == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_trainer_ends_soon_with_a_checkpoint_though_its_generator_hangs(tmp_path, start_server, number):
+    server = start_server()
+    process = train(tmp_path, "--generator", server.url, fetch__request_samples=320, training__samples=10**6)
+    wait_for(lambda: checkpoint.latest(tmp_path / "runs/quickstart/checkpoints"), process)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(1)
+        process.send_signal(number)
+        asked = time.monotonic()
+        status, _, err = finish(process)
+        assert time.monotonic() - asked < 5
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert status != 0
+    assert "go on with --resume" in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -250,6 +275,10 @@ def test_a_run_that_loses_its_generator_keeps_a_checkpoint_of_its_last_step(tmp_
         (["train", "quickstart", "--resume"], "no run in runs/quickstart to resume"),
         (["train", "quickstart", "--run", "../x"], "must be a plain name"),
         (["train", "quickstart", "--generator", "localhost:8000"], "must be a URL like http://"),
+        (["train", "quickstart", "--run", ""], "must be a plain name"),
+        (["train", "quickstart", "--training.samples", "1" + "0" * 20], "training.samples="),
+        (["train", "quickstart", "--evaluation.test_samples", "1" + "0" * 20], "evaluation.test_samples="),
+        (["train", "missing.toml"], "missing.toml: No such file"),
         (["report", "runs/none"], "holds no run"),
         (["trian"], "trian"),
     ],
