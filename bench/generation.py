@@ -3,7 +3,7 @@
     python bench/generation.py [--seconds 1] [--rounds 5] [--out FILE.json]
 
 A generator runs as a process of its own; this process reads its streams with one request in flight, verifying
-every batch as the trainer does. Bare LAPACK runs here, on one core, on matrices of the same stream. The two
+every batch as the trainer does. Bare NumPy runs here, on one core, on matrices of the same stream. The two
 are measured in turn, round by round, so that a slow spell of the machine falls on both.
 """
 
@@ -31,15 +31,23 @@ from shared.spec import StreamSpec
 from shared.wire import Matrices, from_batch
 from trainer.client import stream
 
+# operation -> what NumPy alone does with ready inputs (B, m, w)
 BARE: dict[str, Callable[[np.ndarray], object]] = {
+    "add": lambda a: a[:, :, : a.shape[2] // 2] + a[:, :, a.shape[2] // 2 :],
     "eigenvalues": np.linalg.eigvalsh,
     "eigenvectors": np.linalg.eigh,
     "inverse": np.linalg.inv,
+    "matmul": lambda a: a[:, :, : a.shape[2] // 2].swapaxes(1, 2) @ a[:, :, a.shape[2] // 2 :],
+    "matvec": lambda a: a[:, :, :-1].swapaxes(1, 2) @ a[:, :, -1:],
     "singular_values": lambda a: np.linalg.svd(a, compute_uv=False),
     "svd": lambda a: np.linalg.svd(a, full_matrices=False),
+    "symmetric_inverse": np.linalg.inv,
+    "transpose": lambda a: a.swapaxes(1, 2).copy(),
 }
 DIMS = (5, 10)
 MIXED = "5-15"
+STREAMED = (("transpose", "3"), ("eigenvalues", "5"), ("eigenvalues,svd", "2-5"))
+MOST_SERVED = 500_000  # samples a measurement of what takes NumPy no time
 
 
 def main(seconds: float = 1.0, rounds: int = 5, out: Path | None = None) -> None:
@@ -54,21 +62,22 @@ def main(seconds: float = 1.0, rounds: int = 5, out: Path | None = None) -> None
     out
         Where to write the figures as JSON.
     """
-    with _generator() as (url, process):
-        fixed = [_against_lapack(url, op, dim, seconds, rounds) for op in BARE for dim in DIMS]
+    with _generator() as (url, _):
+        fixed = [_against_numpy(url, op, dim, seconds, rounds) for op in BARE for dim in DIMS]
         mixed = [_mixed(url, op, seconds, rounds) for op in ("eigenvalues", "eigenvectors")]
-        memory = _memory(url, process)
+    memory = {f"{operation} {dim}": _memory(operation, dim) for operation, dim in STREAMED}
     _show(fixed, mixed, memory)
     if out is not None:
         figures = {"machine": _machine(), "fixed": fixed, "mixed": mixed, "memory": memory}
         out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def _against_lapack(url: str, operation: str, dim: int, seconds: float, rounds: int) -> dict[str, Any]:
+def _against_numpy(url: str, operation: str, dim: int, seconds: float, rounds: int) -> dict[str, Any]:
     spec = StreamSpec(operation=operation, dim=dim)
     matrices = _inputs(url, spec, 8192)
     bare_rate = len(matrices) / _timed(lambda: BARE[operation](matrices))
-    count, repeats = int(bare_rate * seconds), max(1, int(bare_rate * seconds / len(matrices)))
+    repeats = max(1, int(bare_rate * seconds / len(matrices)))
+    count = min(MOST_SERVED, int(bare_rate * seconds))
     bare, served = [], []
     for _ in range(rounds):
         bare.append(
@@ -94,14 +103,16 @@ def _mixed(url: str, operation: str, seconds: float, rounds: int) -> dict[str, A
     return {"operation": operation, "dim": MIXED, "cost": _spread(ratios)}
 
 
-def _memory(url: str, process: psutil.Process) -> dict[str, float]:
-    """Peak resident MiB of the generator after streams of growing length."""
-    spec = StreamSpec(operation="transpose", dim=3)
+def _memory(operation: str, dim: str) -> dict[str, float]:
+    """Peak resident MiB of a generator of its own during streams of growing length, each peak apart."""
+    spec = StreamSpec(operation=operation, dim=dim)
     peaks = {}
-    for count in (10**5, 10**6, 10**7):
-        _drain(url, spec, count)
-        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-        peaks[f"{count:,}"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    with _generator() as (url, process):
+        for count in (10**5, 10**6, 10**7):
+            Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")  # forget the last peak
+            _drain(url, spec, count)
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+            peaks[f"{count:,}"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
     return peaks
 
 
@@ -146,9 +157,11 @@ def _generator() -> Iterator[tuple[str, psutil.Process]]:
             child.stdin.close()
 
 
-def _show(fixed: list[dict[str, Any]], mixed: list[dict[str, Any]], memory: dict[str, float]) -> None:
+def _show(
+    fixed: list[dict[str, Any]], mixed: list[dict[str, Any]], memory: dict[str, dict[str, float]]
+) -> None:
     console = Console()
-    table = Table("operation", "dim", "bare LAPACK /s", "served /s", "ratio", "least–most", box=None)
+    table = Table("operation", "dim", "bare NumPy /s", "served /s", "ratio", "least–most", box=None)
     for row in fixed:
         ratio = row["ratio"]
         table.add_row(
@@ -166,8 +179,9 @@ def _show(fixed: list[dict[str, Any]], mixed: list[dict[str, Any]], memory: dict
             f"{row['operation']} {row['dim']}: {cost['median']:.2f} × the mean cost of its dimensions "
             f"({cost['least']:.2f}–{cost['most']:.2f})"
         )
-    peaks = ", ".join(f"{peak:.0f} MiB after {count}" for count, peak in memory.items())
-    console.print(f"peak memory of the generator: {peaks}")
+    for streamed, peaks in memory.items():
+        text = ", ".join(f"{peak:.0f} MiB in {count}" for count, peak in peaks.items())
+        console.print(f"peak memory of a generator, {streamed}: {text}")
 
 
 if __name__ == "__main__":

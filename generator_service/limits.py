@@ -60,7 +60,7 @@ def check_stream(limits: Limits, spec: StreamSpec, count: int, batch_rows: int |
 def check_samples(limits: Limits, spec: StreamSpec, count: int) -> None:
     """Raises RefusedError, naming the field, for more samples than are written as JSON."""
     _check_dims(limits, spec)
-    most = max(1, limits.max_json_numbers // spec.max_entries())
+    most = max(1, limits.max_json_numbers // spec.max_entries(*spec.extreme_dims()[1]))
     _at_most("count", count, most, f"as JSON at dim={spec.fields()['dim']}: use /v1/stream")
 
 

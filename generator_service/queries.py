@@ -36,7 +36,7 @@ class StreamQuery(SampleRange, StreamSpec):
     """GET /v1/stream."""
 
     batch_rows: Annotated[int, *whole(1, MAX_BATCH_ROWS)] | None = Field(
-        None, description="Samples a record batch; by default about a MiB of them."
+        None, description="Samples a record batch; by default about 2 MiB of them."
     )
 
 

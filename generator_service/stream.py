@@ -19,7 +19,7 @@ from shared.spec import SampleRange, StreamSpec, stream_key
 from shared.wire import Matrices, Samples, schema, to_batch
 
 MAX_ATTEMPTS = 100
-BATCH_BYTES = 1 << 20  # by default; it stays in cache, and has fewer rows as matrices grow
+BATCH_BYTES = 2 << 20  # by default; it stays in cache, and has fewer rows as matrices grow
 MOST_ROWS = 8192  # by default
 AHEAD = 2  # batches of one stream that are made at once
 
@@ -80,13 +80,15 @@ def batches(
 
 
 def default_batch_rows(spec: StreamSpec) -> int:
-    """Rows that make a batch of at most BATCH_BYTES, or one row."""
-    return max(1, min(MOST_ROWS, BATCH_BYTES // sample_bytes(spec)))
+    """Rows that make a batch of about BATCH_BYTES at the middle of the spec's dimensions, or one row."""
+    (low_m, low_n), (high_m, high_n) = spec.extreme_dims()
+    entries = spec.max_entries(-(-(low_m + high_m) // 2), -(-(low_n + high_n) // 2))
+    return max(1, min(MOST_ROWS, BATCH_BYTES // (8 * max(entries, row_layout(spec).words))))
 
 
 def sample_bytes(spec: StreamSpec) -> int:
     """The most bytes of a sample's input and target, or of the uniforms it is made from."""
-    return 8 * max(row_layout(spec).words, spec.max_entries())
+    return 8 * max(row_layout(spec).words, spec.max_entries(*spec.extreme_dims()[1]))
 
 
 def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) -> Samples:

@@ -272,9 +272,8 @@ class StreamSpec(BaseModel):
         shapes = {shape(m, n) for shape in of_operations for m, n in self.extreme_dims()}
         return shapes.pop() if len(shapes) == 1 else None
 
-    def max_entries(self) -> int:
-        """The most entries that an input and its target have together."""
-        m, n = self.extreme_dims()[1]
+    def max_entries(self, m: int, n: int) -> int:
+        """The most entries that an input and its target have together at dimensions m and n."""
         both = [
             (OPERATIONS[name].input_shape(m, n), OPERATIONS[name].target_shape(m, n))
             for name in self.operation

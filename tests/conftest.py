@@ -83,6 +83,13 @@ def server() -> Iterator[str]:
         yield started.url
 
 
+@pytest.fixture(scope="session")
+def replicas(server) -> Iterator[list[str]]:
+    """The URLs of two generator services, each a process of its own."""
+    with _serving() as started:
+        yield [server, started.url]
+
+
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Server]]:
     """Start another service: `start_server(embedded=True, **environment)` has .url, .process and .stderr."""

@@ -228,7 +228,7 @@ def _check_status(url: str, response: httpx.Response) -> None:
 
 
 def _default_request_samples(spec: StreamSpec) -> int:
-    return max(1, min(MAX_REQUEST_SAMPLES, REQUEST_BYTES // (8 * spec.max_entries())))
+    return max(1, min(MAX_REQUEST_SAMPLES, REQUEST_BYTES // (8 * spec.max_entries(*spec.extreme_dims()[1]))))
 
 
 class _Body:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from generator_service.stream import UndrawableError, batches, default_batch_rows, generate
 from shared.operations import OPERATIONS
 from shared.spec import SPECTRA, SampleRange, StreamSpec, stream_key
+from trainer import client
 
 
 def drawn(spec, count, start=0, seed=0, split="train"):
@@ -81,6 +82,14 @@ def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, co
     asked = data.draw(st.integers(1, count - first))
     part = generate(spec, **(address | {"start": address["start"] + first}), count=asked)
     assert rows([part]) == whole[first : first + asked]
+
+
+@settings(max_examples=60)
+@given(specs(), addresses, st.integers(1, 60), st.data())
+def test_a_sample_is_the_same_from_any_process_in_any_request(rows, replicas, spec, address, count, data):
+    asked = {"request_samples": data.draw(st.integers(1, count)), "connections": data.draw(st.integers(1, 4))}
+    served = rows(client.stream(replicas, spec, **address, count=count, **asked))
+    assert served == rows([generate(spec, **address, count=count)])
 
 
 @pytest.mark.parametrize(
@@ -248,12 +257,12 @@ def test_in_a_pool_batches_before_one_that_cannot_be_drawn_are_made():
 
 
 @pytest.mark.parametrize("dim", [1, 5, 30, 128, "1-128"])
-def test_default_batches_are_of_a_megabyte_or_one_row(dim):
+def test_default_batches_are_of_two_megabytes_or_one_row(dim):
     spec = StreamSpec(operation="add,transpose", dim=dim)
     rows = default_batch_rows(spec)
     assert 1 <= rows <= 8192
     [batch] = batches(spec, SampleRange(count=rows), rows)
-    assert batch.nbytes < 3 << 20
+    assert batch.nbytes < 2.5 * 2**20
 
 
 # --- laws; seeds are fixed, bounds are 5 standard errors or a chance of 1e-6
