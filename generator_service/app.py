@@ -1,23 +1,26 @@
-"""The HTTP service: routes, errors, health."""
+"""The HTTP service: its routes, and what every request goes through."""
 
 import asyncio
-import hashlib
-import json
 import os
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from anyio import to_thread
-from fastapi import FastAPI, Request, Response
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
-from generator_service import numerics, samples_json
+from generator_service import metrics, numerics, problems, samples_json
+from generator_service.admission import Access, Door
+from generator_service.catalog import catalog
 from generator_service.limits import Limits, check_samples, check_stream
+from generator_service.logs import log_requests
 from generator_service.queries import (
     NoQuery,
     SamplesQuery,
@@ -26,65 +29,74 @@ from generator_service.queries import (
     read_query,
     spec_of,
 )
-from generator_service.samples_json import MAX_JSON_SAMPLES
+from generator_service.sending import TimedPool, chunks, etag, one_ahead, unchanged
 from generator_service.stream import batches, generate
-from generator_service.targets import RESIDUAL_BOUND
-from shared.encodings import ENCODINGS
 from shared.errors import Problem, RefusedError
-from shared.operations import OPERATIONS
-from shared.spec import COEFFICIENTS, SPECTRA, STRUCTURES, StreamSpec
-from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema, write_stream
+from shared.spec import StreamSpec
+from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
+
+STATIC = Path(__file__).parent / "static"
 
 
-def create_app(limits: Limits | None = None) -> FastAPI:
-    """The service as an ASGI application, under `limits` (by default those of the environment)."""
-    limits = limits or Limits()
-    computing = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="matstream-compute")
+def create_app(limits: Limits | None = None, access: Access | None = None) -> FastAPI:
+    """The service as an ASGI application, under limits and access (by default those of the environment)."""
+    limits, access = limits or Limits(), access or Access()
+    door = Door(access)
+    computing = TimedPool(os.cpu_count(), thread_name_prefix="matstream-compute")
+    waiting = CapacityLimiter(2 * access.max_streams)  # threads that wait for batches
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # made before the first request is accepted: a service that cannot make a sample does not start
         generate(StreamSpec.model_validate({"operation": "eigenvalues", "dim": 3}), 0, "train", 0, 1)
+        metrics.worker_starts.inc()
+        metrics.workers.inc()
         yield
-        computing.shutdown(
-            wait=False, cancel_futures=True
-        )  # nobody is left to read what was still to be made
+        # nobody is left to read what was still to be made
+        computing.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
         title="matstream",
+        summary="Endless linear-algebra problems, as Arrow streams",
         version=version("matstream"),
-        docs_url=None,  # FastAPI's pages load from a CDN
+        docs_url=None,  # FastAPI's page loads from a CDN
         redoc_url=None,
         lifespan=lifespan,
         exception_handlers={
-            RefusedError: _on_refused,
-            HTTPException: _on_http_error,
-            Exception: _on_failure,
+            RefusedError: problems.on_refused,
+            HTTPException: problems.on_http_error,
+            Exception: problems.on_failure,
         },
     )
+    if access.cors_origins:
+        origins = [origin.strip() for origin in access.cors_origins.split(",")]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["Authorization"])
+    app.add_middleware(log_requests)
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(door.check)], responses=_PROBLEMS)
 
-    @app.head("/v1/stream", include_in_schema=False)
-    @app.get("/v1/stream", openapi_extra=openapi_parameters(StreamQuery))
-    async def stream(request: Request) -> Response:
+    @v1.head("/stream", include_in_schema=False)
+    @v1.get("/stream", openapi_extra=openapi_parameters(StreamQuery), responses=_STREAM)
+    async def stream(request: Request, held: Held) -> Response:
         """Samples [start, start+count) in order, as an Arrow IPC stream."""
         query = read_query(StreamQuery, request)
         spec = spec_of(query)
         batch_rows = check_stream(limits, spec, query.count, query.batch_rows)
         stream_schema = schema(spec, query, numerics.fingerprint())
-        headers = {"ETag": _etag(stream_schema.metadata, batch_rows), "Cache-Control": "no-cache"}
-        if _unchanged(request, headers["ETag"]):
+        tag = etag(stream_schema, batch_rows)
+        headers = {"ETag": tag, "Cache-Control": "no-cache, private" if door.private else "no-cache"}
+        if unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         if request.method == "HEAD":
             return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
-        messages = write_stream(batches(spec, query, batch_rows, computing), stream_schema)
-        chunks = (b"".join(buffers) for buffers in messages)
+        await held.enter_async_context(door.slot())
+        rest = chunks(spec, batches(spec, query, batch_rows, computing), stream_schema)
         # made before the headers go out, so that a spec that cannot be drawn is still a 422
-        first = await to_thread.run_sync(next, chunks)
-        return StreamingResponse(_one_ahead(first, chunks), headers=headers, media_type=MEDIA_TYPE)
+        first = await to_thread.run_sync(next, rest, limiter=waiting)
+        return StreamingResponse(one_ahead(first, rest, waiting), headers=headers, media_type=MEDIA_TYPE)
 
-    @app.head("/v1/samples", include_in_schema=False)
-    @app.get("/v1/samples", openapi_extra=openapi_parameters(SamplesQuery))
-    async def samples(request: Request) -> Response:
+    @v1.head("/samples", include_in_schema=False)
+    @v1.get("/samples", openapi_extra=openapi_parameters(SamplesQuery), responses=_SAMPLES)
+    async def samples(request: Request, held: Held) -> Response:
         """A few samples as JSON for people."""
         query = read_query(SamplesQuery, request)
         spec = spec_of(query)
@@ -92,22 +104,28 @@ def create_app(limits: Limits | None = None) -> FastAPI:
         if request.method == "HEAD":
             return Response(media_type="application/json")
 
-        def make() -> str:
+        def make() -> tuple[str, list[metrics.Tally]]:
             batch = generate(spec, query.seed, query.split, query.start, query.count)
             try:
-                return samples_json.write(spec, query, batch, query.encoding)
+                return samples_json.write(spec, query, batch, query.encoding), list(
+                    metrics.tallies(spec, batch)
+                )
             except ValueError as error:
                 raise RefusedError([Problem("encoding", query.encoding, str(error))]) from None
 
-        text = await asyncio.wrap_future(computing.submit(make))
+        await held.enter_async_context(door.slot())
+        text, holds = await asyncio.wrap_future(computing.submit(make))
+        metrics.count_sent(holds)
         return Response(text, media_type="application/json")
 
-    @app.head("/v1/catalog", include_in_schema=False)
-    @app.get("/v1/catalog")
-    async def catalog(request: Request) -> Response:
+    @v1.head("/catalog", include_in_schema=False)
+    @v1.get("/catalog")
+    async def catalog_of_limits(request: Request) -> Response:
         """What can be asked for: operations, laws, spectra, structures, encodings, limits."""
         read_query(NoQuery, request)
-        return Response(samples_json.legible(_catalog(limits)), media_type="application/json")
+        return Response(samples_json.legible(catalog(limits)), media_type="application/json")
+
+    app.include_router(v1)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
@@ -133,97 +151,57 @@ def create_app(limits: Limits | None = None) -> FastAPI:
             "numerics": numerics.numerics(),
         }
 
+    @app.head("/metrics", include_in_schema=False, dependencies=[Depends(door.check)])
+    @app.get("/metrics", dependencies=[Depends(door.check)], responses=_METRICS)
+    async def prometheus() -> Response:
+        """Counts for Prometheus, those of every worker added up."""
+        return Response(metrics.exposition(), media_type=metrics.MEDIA_TYPE)
+
+    @app.head("/docs", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The API's documentation, which loads nothing from elsewhere."""
+        swagger = "/static/vendor/swagger-ui-5.35.0"
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="matstream: the API",
+            swagger_js_url=f"{swagger}/swagger-ui-bundle.js",
+            swagger_css_url=f"{swagger}/swagger-ui.css",
+            swagger_favicon_url=f"{swagger}/favicon-32x32.png",
+        )
+
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 
-async def _one_ahead(first: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks in order, each made while the one before it is sent; never more than one waits."""
-
-    async def make() -> bytes | None:
-        return await to_thread.run_sync(next, chunks, None)
-
-    chunk: bytes | None = first
-    while chunk is not None:
-        following = asyncio.create_task(make())
-        try:
-            yield chunk
-        except BaseException:
-            following.cancel()
-            raise
-        chunk = await following
+async def _held() -> AsyncIterator[AsyncExitStack]:
+    """What an answer holds until its last byte is sent, or its client is gone."""
+    async with AsyncExitStack() as stack:
+        yield stack
 
 
-def _etag(metadata: dict[bytes, bytes], batch_rows: int) -> str:
-    """A hash of what the bytes of a stream depend on: its provenance and its batches."""
-    return '"' + hashlib.sha256(repr((sorted(metadata.items()), batch_rows)).encode()).hexdigest()[:32] + '"'
+Held = Annotated[AsyncExitStack, Depends(_held)]
 
 
-def _unchanged(request: Request, etag: str) -> bool:
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    return etag in known or "*" in known
+def _response(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
-def _catalog(limits: Limits) -> dict[str, Any]:
-    return {
-        "operations": {
-            name: {
-                "letter": operation.letter,
-                "input": operation.input_form,
-                "target": operation.target_form,
-                "square": operation.square,
-                "spectra": list(SPECTRA) if operation.symmetric else [],
-                "structures": _structures(name),
-                "residual_bound": RESIDUAL_BOUND[name],
-            }
-            for name, operation in OPERATIONS.items()
-        },
-        "parameters": {
-            name: field.description for name, field in StreamQuery.model_fields.items() if field.description
-        },
-        "coefficients": list(COEFFICIENTS),
-        "encodings": list(ENCODINGS),
-        "limits": {**limits.model_dump(), "max_json_samples": MAX_JSON_SAMPLES},
-    }
-
-
-def _structures(operation: str) -> list[str]:
-    """The structures an operation may have, condition-κ among them as an example."""
-    fitting = []
-    for structure in (*STRUCTURES, "condition-100"):
-        with suppress(ValidationError):  # 4 has divisors, which kronecker wants
-            StreamSpec.model_validate({"operation": operation, "dim": 4, "structure": structure})
-            fitting.append(structure)
-    return fitting
-
-
-def _problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
-    """An RFC 9457 problem document."""
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    if errors:
-        body["errors"] = errors
-    text = json.dumps(body, ensure_ascii=False, indent=2) + "\n"
-    return Response(text, status, media_type="application/problem+json")
-
-
-async def _on_refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedError)
-    errors = [{"field": problem.field, "message": str(problem)} for problem in error.problems]
-    return _problem(422, "Refused", str(error), errors)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    detail = error.detail
-    if error.status_code == 404:
-        detail = f"nothing is served at {request.url.path}; try /v1/catalog, /v1/samples or /v1/stream"
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
-        headers["Allow"] = "GET, HEAD"
-        detail = f"{request.method} is not for {request.url.path}: it answers GET and HEAD"
-    response = _problem(error.status_code, error.detail, detail)
-    response.headers.update(headers)
-    return response
-
-
-async def _on_failure(request: Request, error: Exception) -> Response:
-    return _problem(500, "Internal error", "the service failed; its log says more")
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    422: _response("refused: the field, the value, what is allowed", problems.MEDIA_TYPE, problems.SCHEMA),
+    401: _response(
+        "the service has API keys, and this is none of them", problems.MEDIA_TYPE, problems.SCHEMA
+    ),
+    429: _response("the key has used up its rate", problems.MEDIA_TYPE, problems.SCHEMA),
+    503: _response("busy; ask again after Retry-After seconds", problems.MEDIA_TYPE, problems.SCHEMA),
+}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: _response("an Arrow IPC stream", MEDIA_TYPE, {"type": "string", "format": "binary"}),
+    304: {"description": "what the client has by If-None-Match is what would be sent"},
+}
+_SAMPLES: dict[int | str, dict[str, Any]] = {
+    200: _response("samples, as JSON for people", "application/json", {"type": "object"})
+}
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: _response("Prometheus' text format", "text/plain", {"type": "string"})
+}

@@ -18,12 +18,15 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=256))] = 1,
     embedded: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
     """Serve streams over HTTP until interrupted.
 
     Limits are set by the environment: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_SECONDS,
-    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS.
+    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS, MATSTREAM_MAX_STREAMS (at a time, of each worker).
+    MATSTREAM_API_KEYS (separated by commas) lets in only those who have one, MATSTREAM_RATE (as 600/minute)
+    limits the requests of each key, MATSTREAM_CORS_ORIGINS names the sites whose pages may read streams.
 
     Parameters
     ----------
@@ -31,13 +34,15 @@ def serve(
         Address to listen on; 0.0.0.0 for every interface.
     port
         Port to listen on; 0 lets the system choose.
+    workers
+        Processes that serve; one that dies is replaced.
     embedded
         For a program that starts the service as its child: write the URL as the only line on standard
         output, and end when standard input closes.
     """
     from generator_service import server
 
-    server.run(host, port, embedded=embedded)
+    server.run(host, port, workers, embedded=embedded)
 
 
 def sample(

@@ -1,59 +1,75 @@
-"""Running the service: its socket, its signals, its end."""
+"""Running the service: its socket, its worker processes, its signals, its end."""
 
-import asyncio
 import contextlib
+import multiprocessing
 import os
+import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 
 import uvicorn
 from pydantic import ValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.supervisors import Multiprocess
 
-from generator_service.app import create_app
+from generator_service import logs
+from generator_service.admission import Access
 from generator_service.limits import Limits
 from shared.errors import RefusedError, UserError, explain
 
 GRACE_SECONDS = 4  # that streams have to finish after SIGTERM
+WORKERS_GRACE_SECONDS = 3  # with several workers, whose parent takes up to half a second to tell them
 
 
-def run(host: str, port: int, *, embedded: bool) -> None:
+def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
     """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes.
 
     An embedded service writes its URL as the only line on standard output. Raises UserError if it cannot
-    listen, or for a limit in the environment that is none.
+    listen, or for a setting in the environment that is none.
     """
-    try:
-        app = create_app()
-    except ValidationError as error:
-        problems = explain(error.errors(), Limits)
-        named = [problem._replace(field=f"MATSTREAM_{problem.field.upper()}") for problem in problems]
-        raise RefusedError(named) from None
+    for settings in (Limits, Access):
+        _check(settings)
     listener = _listen(host, port)
     config = uvicorn.Config(
-        _broken_quietly(app),
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        log_level="warning" if embedded else "info",
-        access_log=not embedded,
+        "generator_service.server:worker_app",
+        factory=True,
+        workers=workers,
+        timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,
+        log_config=logs.configuration("WARNING" if embedded else "INFO"),
+        access_log=False,  # logs.py writes a line for each request
+        server_header=False,
     )
+    address = f"[{host}]" if ":" in host else host
+    url = f"http://{address}:{listener.getsockname()[1]}"
+    logs.logger.info("serving at %s, its API described at %s/docs", url, url)
+    if workers > 1:
+        with tempfile.TemporaryDirectory(prefix="matstream-") as shared:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when metrics are imported, in the workers
+            Multiprocess(config, [listener]).run()
+        return
     server = _Server(config)
     if embedded:
-        address = f"[{host}]" if ":" in host else host
-        server.announced_url = f"http://{address}:{listener.getsockname()[1]}"
+        server.announced_url = url
         threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
     server.run(sockets=[listener])
 
 
-def _broken_quietly(app: ASGIApp) -> ASGIApp:
-    """The app, with streams that are broken off at the end of the service no exceptions in its log."""
+def worker_app() -> object:
+    """The service in a process of its own, which ends when its parent does."""
+    from generator_service.app import create_app  # where PROMETHEUS_MULTIPROC_DIR is set
 
-    async def run_app(scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(asyncio.CancelledError):  # uvicorn closes a connection left without its end
-            await app(scope, receive, send)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    return create_app()
 
-    return run_app
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Server(uvicorn.Server):
@@ -71,6 +87,15 @@ class _Server(uvicorn.Server):
         with super().capture_signals():
             yield
             self._captured_signals.clear()
+
+
+def _check(settings: type[Limits] | type[Access]) -> None:
+    try:
+        settings()
+    except ValidationError as error:
+        problems = explain(error.errors(), settings)
+        named = [problem._replace(field=f"MATSTREAM_{problem.field.upper()}") for problem in problems]
+        raise RefusedError(named) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

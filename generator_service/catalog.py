@@ -1,0 +1,48 @@
+"""What can be asked for, as a document."""
+
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+
+from generator_service.limits import Limits
+from generator_service.queries import StreamQuery
+from generator_service.samples_json import MAX_JSON_SAMPLES
+from generator_service.targets import RESIDUAL_BOUND
+from shared.encodings import ENCODINGS
+from shared.operations import OPERATIONS
+from shared.spec import COEFFICIENTS, SPECTRA, STRUCTURES, StreamSpec
+
+
+def catalog(limits: Limits) -> dict[str, Any]:
+    """Operations with their forms, spectra and structures; parameters; laws; encodings; limits."""
+    return {
+        "operations": {
+            name: {
+                "letter": operation.letter,
+                "input": operation.input_form,
+                "target": operation.target_form,
+                "square": operation.square,
+                "spectra": list(SPECTRA) if operation.symmetric else [],
+                "structures": _structures(name),
+                "residual_bound": RESIDUAL_BOUND[name],
+            }
+            for name, operation in OPERATIONS.items()
+        },
+        "parameters": {
+            name: field.description for name, field in StreamQuery.model_fields.items() if field.description
+        },
+        "coefficients": list(COEFFICIENTS),
+        "encodings": list(ENCODINGS),
+        "limits": {**limits.model_dump(), "max_json_samples": MAX_JSON_SAMPLES},
+    }
+
+
+def _structures(operation: str) -> list[str]:
+    """The structures an operation may have, condition-κ among them as an example."""
+    fitting = []
+    for structure in (*STRUCTURES, "condition-100"):
+        with suppress(ValidationError):  # 4 has divisors, which kronecker wants
+            StreamSpec.model_validate({"operation": operation, "dim": 4, "structure": structure})
+            fitting.append(structure)
+    return fitting

@@ -1,0 +1,95 @@
+"""Structured logs: a line for each request, with an id; JSON where no person watches."""
+
+import asyncio
+import logging
+import re
+import sys
+import time
+from typing import Any
+from uuid import uuid4
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from generator_service import metrics
+
+logger = logging.getLogger("matstream")
+
+MAX_STALL_SECONDS = 600  # that a reader may take no bytes: then its slot is another's
+
+_A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # of a proxy before us; anything else is replaced
+
+
+def configuration(level: str) -> dict[str, Any]:
+    """Logging on standard error, for logging.config.dictConfig."""
+    plain = {"format": "%(asctime)s %(levelname)s %(message)s"}
+    as_json = {
+        "()": "pythonjsonlogger.json.JsonFormatter",
+        "fmt": "%(levelname)s %(name)s %(message)s",
+        "rename_fields": {"levelname": "level", "name": "logger"},
+        "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
+        "timestamp": True,
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": plain if sys.stderr.isatty() else as_json},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level, "handlers": ["stderr"]},
+    }
+
+
+class _StalledError(Exception):
+    """A reader that takes no bytes any more."""
+
+
+def log_requests(app: ASGIApp) -> ASGIApp:
+    """The app, each of its requests logged and counted once it has ended, however it did."""
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        request_id = _request_id(scope)
+        status, sent, ended = 500, 0, False
+        started = time.perf_counter()
+
+        async def counting(message: Message) -> None:
+            nonlocal status, sent, ended
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            try:
+                async with asyncio.timeout(MAX_STALL_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise _StalledError from None
+            sent += len(message.get("body", b""))
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await app(scope, receive, counting)
+        except (asyncio.CancelledError, _StalledError):
+            pass  # uvicorn closes a connection that is left without its end; the former as the service ends
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            metrics.requests.labels(route, status).inc()
+            event = {
+                "request_id": request_id.decode(),
+                "method": scope["method"],
+                "path": scope["path"],
+                "query": scope["query_string"].decode("latin-1"),
+                "status": status,
+                "bytes": sent,
+                "seconds": round(time.perf_counter() - started, 4),
+                "client": (scope.get("client") or ("",))[0],
+                "key": scope.get("state", {}).get("key"),
+            }
+            text = "%(method)s %(path)s?%(query)s %(status)d, %(bytes)d bytes in %(seconds).3f s"
+            logger.info(("" if ended else "broken off: ") + text, event, extra=event)
+
+    return logged
+
+
+def _request_id(scope: Scope) -> bytes:
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given if _A_REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
