@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SQLiteBucket
+from pyrate_limiter import AbstractBucket, Duration, InMemoryBucket, Rate, RateItem, SQLiteBucket
 from starlette.exceptions import HTTPException
 
 from generator_service import metrics
@@ -62,13 +62,11 @@ class Door:
         self.private = bool(access.keys())
         self._keys = access.keys()
         self._rate = access.rate
-        self._limiters = _limiters(access, len(self._keys))
+        self._buckets = _buckets(access, len(self._keys))
         self._slots = asyncio.Semaphore(access.max_streams)
 
     async def check(self, request: Request, credentials: Credentials) -> None:
-        """A dependency: the request has a key, if there are keys, and its key has not used up its rate."""
-        if not self._keys:
-            return
+        """A dependency, where there are keys: the request has one that has not used up its rate."""
         digest = _digest("" if credentials is None else credentials.credentials)
         # every key is compared, in constant time, so that the time taken tells nothing
         matches = [hmac.compare_digest(digest, key) for key in self._keys]
@@ -78,7 +76,7 @@ class Door:
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
         number = matches.index(True)
         request.state.key = number  # for the log, which never has the key itself
-        if self._rate is not None and not self._limiters[number].try_acquire(blocking=False):
+        if self._rate is not None and not _takes(self._buckets[number]):
             metrics.refusals.labels("rate").inc()
             detail = f"this key has used up its {self._rate} requests"
             raise HTTPException(429, detail, {"Retry-After": str(_seconds_between(self._rate))})
@@ -95,20 +93,24 @@ class Door:
                 yield
 
 
-def _limiters(access: Access, keys: int) -> list[Limiter]:
-    """A limiter for each key; what it has used is in a file if several workers share it."""
+def _buckets(access: Access, keys: int) -> list[AbstractBucket]:
+    """What each key has used of its rate: in a file, if several workers share it."""
     if access.rate is None:
         return []
     number, _, unit = access.rate.partition("/")
     rates = [Rate(int(number), _UNITS[unit])]
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
-        return [Limiter(InMemoryBucket(rates)) for _ in range(keys)]
+        return [InMemoryBucket(rates) for _ in range(keys)]
     file = str(Path(folder) / "rates.sqlite")
-    return [
-        Limiter(SQLiteBucket.init_from_file(rates, f"key_{key}", file, use_file_lock=True))
-        for key in range(keys)
-    ]
+    return [SQLiteBucket.init_from_file(rates, f"key_{key}", file, use_file_lock=True) for key in range(keys)]
+
+
+def _takes(bucket: AbstractBucket) -> bool:
+    """Whether a bucket has room for one more request now, which it then takes."""
+    now = bucket.now()
+    bucket.leak(now)
+    return bool(bucket.put(RateItem("request", now)))
 
 
 def _seconds_between(rate: str) -> int:

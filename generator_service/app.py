@@ -72,10 +72,13 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         origins = [origin.strip() for origin in access.cors_origins.split(",")]
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["Authorization"])
     app.add_middleware(log_requests)
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(door.check)], responses=_PROBLEMS)
+    checked = [Depends(door.check)] if door.private else []
+    v1 = APIRouter(prefix="/v1", dependencies=checked, responses=_PROBLEMS)
 
     @v1.head("/stream", include_in_schema=False)
-    @v1.get("/stream", openapi_extra=openapi_parameters(StreamQuery), responses=_STREAM)
+    @v1.get(
+        "/stream", openapi_extra=openapi_parameters(StreamQuery), responses=_STREAM, response_class=Response
+    )
     async def stream(request: Request, held: Held) -> Response:
         """Samples [start, start+count) in order, as an Arrow IPC stream."""
         query = read_query(StreamQuery, request)
@@ -95,7 +98,12 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         return StreamingResponse(one_ahead(first, rest, waiting), headers=headers, media_type=MEDIA_TYPE)
 
     @v1.head("/samples", include_in_schema=False)
-    @v1.get("/samples", openapi_extra=openapi_parameters(SamplesQuery), responses=_SAMPLES)
+    @v1.get(
+        "/samples",
+        openapi_extra=openapi_parameters(SamplesQuery),
+        responses=_SAMPLES,
+        response_class=Response,
+    )
     async def samples(request: Request, held: Held) -> Response:
         """A few samples as JSON for people."""
         query = read_query(SamplesQuery, request)
@@ -151,8 +159,8 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
             "numerics": numerics.numerics(),
         }
 
-    @app.head("/metrics", include_in_schema=False, dependencies=[Depends(door.check)])
-    @app.get("/metrics", dependencies=[Depends(door.check)], responses=_METRICS)
+    @app.head("/metrics", include_in_schema=False, dependencies=checked)
+    @app.get("/metrics", dependencies=checked, responses=_METRICS, response_class=Response)
     async def prometheus() -> Response:
         """Counts for Prometheus, those of every worker added up."""
         return Response(metrics.exposition(), media_type=metrics.MEDIA_TYPE)

@@ -36,7 +36,7 @@ class StreamQuery(SampleRange, StreamSpec):
     """GET /v1/stream."""
 
     batch_rows: Annotated[int, *whole(1, MAX_BATCH_ROWS)] | None = Field(
-        None, description="Samples a record batch; by default about 2 MiB of them."
+        None, description="Samples a record batch; by default about 2 MiB of them.", examples=[1000]
     )
 
 
@@ -45,7 +45,7 @@ class SamplesQuery(SampleRange, StreamSpec):
 
     count: Annotated[int, *whole(1, MAX_JSON_SAMPLES)] = Field(1, description="How many samples.")
     encoding: Annotated[str, AfterValidator(_known_encoding), _encoding_schema] | None = Field(
-        None, description="Also write each matrix in the words of this encoding."
+        None, description="Also write each matrix in the words of this encoding.", examples=["P1000"]
     )
 
 
@@ -70,16 +70,26 @@ def openapi_parameters(model: type[BaseModel]) -> dict[str, Any]:
     document = model.model_json_schema()
     return {
         "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "required": name in document["required"],
-                "description": schema.pop("description", ""),
-                "schema": schema,
-            }
+            _openapi_parameter(name, schema, required=name in document["required"])
             for name, schema in document["properties"].items()
         ]
     }
+
+
+def _openapi_parameter(name: str, described: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    # an optional field is `anyOf` its schema and null, which no query can say
+    schema = described | described.get("anyOf", [{}])[0]
+    kept = {
+        key: value
+        for key, value in schema.items()
+        if key not in ("anyOf", "description", "examples", "title")
+    }
+    if kept.get("default", ...) is None:
+        del kept["default"]
+    parameter = {"name": name, "in": "query", "required": required, "description": schema["description"]}
+    if "examples" in schema:
+        parameter["example"] = schema["examples"][0]
+    return parameter | {"schema": kept}
 
 
 def spec_of(query: StreamQuery | SamplesQuery) -> StreamSpec:

@@ -7,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from generator_service.stream import batches, default_batch_rows
 from shared.errors import UserError, first_line
 from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
-from shared.urls import LOOPBACK, host_of
+from shared.urls import LOOPBACK, authorization, host_of
 from shared.wire import from_batch, read_stream
 
 
@@ -36,8 +36,9 @@ def samples_of(spec: StreamSpec, samples: SampleRange, generator: str | None) ->
     direct = host_of(generator) in LOOPBACK
     opener = build_opener(ProxyHandler({})) if direct else build_opener()
     query = urlencode({**spec.fields(), **samples.model_dump()})
+    request = Request(f"{generator.rstrip('/')}/v1/stream?{query}", headers=authorization())
     try:
-        with opener.open(f"{generator.rstrip('/')}/v1/stream?{query}", timeout=60) as response:
+        with opener.open(request, timeout=60) as response:
             batches_read = read_stream(response, spec, samples)
             while (batch := next(batches_read, None)) is not None:
                 yield batch

@@ -201,7 +201,9 @@ class StreamSpec(BaseModel):
         description='Rows m of a matrix: "5", or "5-15" drawn per sample.', examples=["5", "5-15"]
     )
     cols: Dim | None = Field(
-        None, description="Columns n of one operand, drawn apart from the rows. Without it n = m."
+        None,
+        description="Columns n of one operand, drawn apart from the rows. Without it n = m.",
+        examples=["4", "2-6"],
     )
     coefficients: Coefficients = Field(
         "uniform", description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3."
@@ -219,7 +221,9 @@ class StreamSpec(BaseModel):
         0, description="Level ν of noise: normal of deviation νs/√3, added to the input, not to the target."
     )
     max_abs: Magnitude | None = Field(
-        None, description="Draw a sample again when an entry of its input or target exceeds this."
+        None,
+        description="Draw a sample again when an entry of its input or target exceeds this.",
+        examples=[100],
     )
 
     @model_validator(mode="after")
@@ -297,7 +301,7 @@ class SampleRange(BaseModel):
     seed: Index = Field(0, description="Another seed is another stream of the same spec.")
     split: Split = Field("train", description="Splits have different keys and never meet.")
     start: Index = Field(0, description="Index of the first sample.")
-    count: Count = Field(description="How many samples.")
+    count: Count = Field(description="How many samples.", examples=[1000])
 
     @model_validator(mode="after")
     def _ends_in_time(self) -> Self:

@@ -1,5 +1,6 @@
-"""Addresses of generators, as people give them."""
+"""Addresses of generators, as people give them, and the key for them."""
 
+import os
 from urllib.parse import urlsplit
 
 from shared.errors import UserError
@@ -16,3 +17,9 @@ def host_of(url: str) -> str:
     except ValueError:  # a port that is none
         pass
     raise UserError(f"generator {url!r}: must be a URL like http://127.0.0.1:8000")
+
+
+def authorization() -> dict[str, str]:
+    """The header that holds the API key of MATSTREAM_API_KEY in the environment, if there is one."""
+    key = os.environ.get("MATSTREAM_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}

@@ -29,14 +29,15 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def _serving(embedded: bool = True, **environment: str) -> Iterator[Server]:
+def _serving(embedded: bool = True, workers: int = 1, **environment: str) -> Iterator[Server]:
     port = 0 if embedded else _free_port()
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
-                f"from generator_service.cli import serve; serve(port={port}, embedded={embedded})",
+                "from generator_service.cli import serve;"
+                f"serve(port={port}, workers={workers}, embedded={embedded})",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if embedded else subprocess.DEVNULL,
@@ -92,9 +93,9 @@ def replicas(server) -> Iterator[list[str]]:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Server]]:
-    """Start another service: `start_server(embedded=True, **environment)` has .url, .process and .stderr."""
+    """Start another service: `start_server(embedded=True, workers=1, **environment)`."""
     with contextlib.ExitStack() as started:
-        yield lambda embedded=True, **environment: started.enter_context(_serving(embedded, **environment))
+        yield lambda *args, **kwargs: started.enter_context(_serving(*args, **kwargs))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import stamina
 
 from shared.errors import UserError, first_line
 from shared.spec import SampleRange, StreamSpec
-from shared.urls import LOOPBACK, host_of
+from shared.urls import LOOPBACK, authorization, host_of
 from shared.wire import WireError, provenance, read_stream, schema
 
 REQUEST_BYTES = 8 << 20  # of input and target in one request: what a connection may hold in memory
@@ -131,7 +131,9 @@ class _Fetcher:
         self._closed = False
         self._lock = threading.Lock()
         timeout = httpx.Timeout(30, connect=10)
-        self._http = httpx.Client(mounts=_DIRECT, timeout=timeout, headers={"Accept-Encoding": "identity"})
+        self._http = httpx.Client(
+            mounts=_DIRECT, timeout=timeout, headers={"Accept-Encoding": "identity"} | authorization()
+        )
 
     def close(self) -> None:
         """Retry nothing any more, and let go of the connections."""

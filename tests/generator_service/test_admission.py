@@ -1,0 +1,119 @@
+"""Keys, rates and slots, on real sockets."""
+
+import socket
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+SAMPLE = "/v1/samples?operation=add&dim=2"
+STREAM = "/v1/stream?operation=eigenvalues&dim=5&count=10000000"
+KEYS = {"MATSTREAM_API_KEYS": "first-secret, second-secret"}
+
+
+def client(server, key=None):
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=10)
+
+
+def log_of(server):
+    server.stderr.seek(0)
+    return server.stderr.read()
+
+
+def hanging(server, path=STREAM):
+    """A connection on which a stream has begun that nobody reads on."""
+    address = urlsplit(server.url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=10)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+    assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    return connection
+
+
+def test_with_keys_only_those_who_have_one_are_let_in(start_server):
+    server = start_server(embedded=False, **KEYS)
+    for key in (None, b"wrong", b"first-secret,second-secret", b"x" * 20_000, "schlüssel".encode()):
+        with client(server) as http:
+            authorization = {} if key is None else {"Authorization": b"Bearer " + key}
+            for path in (SAMPLE, "/v1/stream?operation=add&dim=2&count=1", "/v1/catalog", "/metrics"):
+                answer = http.get(path, headers=authorization)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert "Authorization: Bearer KEY" in answer.json()["detail"]
+            for path in ("/healthz", "/readyz", "/version", "/docs"):
+                assert http.get(path, headers=authorization).status_code == 200
+    for key in ("first-secret", "second-secret"):
+        with client(server, key) as http:
+            assert http.get(SAMPLE).status_code == 200
+            answer = http.get("/v1/stream?operation=add&dim=2&count=1")
+            assert answer.headers["cache-control"] == "no-cache, private"
+    assert "secret" not in log_of(server)
+
+
+def test_headers_too_long_to_hold_are_refused_and_harm_nobody(start_server):
+    server = start_server(embedded=False, **KEYS)
+    with client(server, "x" * 65_536) as http:
+        assert 400 <= http.get(SAMPLE).status_code < 500
+    with client(server, "first-secret") as http:
+        assert http.get(SAMPLE).status_code == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_key_that_has_used_up_its_rate_waits_and_others_do_not(start_server, workers):
+    server = start_server(embedded=False, workers=workers, **KEYS, MATSTREAM_RATE="5/minute")
+    with client(server, "first-secret") as http:
+        answers = [http.get("/v1/catalog", headers={"Connection": "close"}) for _ in range(7)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+    assert int(answers[-1].headers["retry-after"]) == 12
+    assert "5/minute" in answers[-1].json()["detail"]
+    with client(server, "second-secret") as http:
+        assert http.get(SAMPLE).status_code == 200
+
+
+def test_when_all_slots_are_taken_streams_are_asked_to_come_again(start_server):
+    server = start_server(MATSTREAM_MAX_STREAMS="2")
+    waiting = [hanging(server) for _ in range(2)]
+    with client(server) as http:
+        for path in (SAMPLE, STREAM):
+            answer = http.get(path)
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) >= 1
+        for path in ("/healthz", "/readyz", "/version", "/v1/catalog", "/metrics"):
+            asked = time.monotonic()
+            assert http.get(path).status_code == 200
+            assert time.monotonic() - asked < 0.5
+        assert http.head(STREAM).status_code == 200
+        assert http.get(STREAM, headers={"If-None-Match": "*"}).status_code == 304
+        assert http.get("/v1/stream?operation=add&dim=0&count=1").status_code == 422
+        for connection in waiting:
+            connection.close()
+        deadline = time.monotonic() + 5
+        while http.get(SAMPLE).status_code == 503:
+            assert time.monotonic() < deadline
+        assert "matstream_open_streams 0.0" in http.get("/metrics").text
+
+
+def test_a_slot_is_given_back_however_a_request_ends(start_server):
+    server = start_server(MATSTREAM_MAX_STREAMS="1")
+    with client(server) as http:
+        for path, status in (
+            (SAMPLE, 200),
+            (SAMPLE + "&scale=1e100&encoding=P1000", 200),
+            ("/v1/stream?operation=add&dim=2&count=1&max_abs=1e-9", 422),
+            ("/v1/samples?operation=add&dim=2&max_abs=1e-9", 422),
+            ("/v1/stream?operation=add&dim=2&count=1000", 200),
+        ):
+            assert http.get(path).status_code == status
+
+
+@pytest.mark.parametrize("allowed", [None, "https://example.org"])
+def test_pages_of_other_sites_read_only_where_that_is_allowed(start_server, allowed):
+    server = start_server(**({} if allowed is None else {"MATSTREAM_CORS_ORIGINS": allowed}))
+    with client(server) as http:
+        for origin in ("https://example.org", "https://other.org"):
+            answer = http.get(SAMPLE, headers={"Origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == (
+                origin if origin == allowed else None
+            )

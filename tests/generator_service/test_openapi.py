@@ -1,0 +1,72 @@
+"""The OpenAPI document: it says what the service does, and reads offline."""
+
+import itertools
+import re
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from shared.spec import SampleRange, StreamSpec
+from shared.wire import MEDIA_TYPE
+
+POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+FIXED = ["/v1/catalog", "/healthz", "/readyz", "/version", "/metrics"]  # routes without parameters
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        *itertools.product(["/v1/stream", "/v1/samples"], [POSITIVE, NEGATIVE]),
+        *((path, POSITIVE) for path in FIXED),
+    ],
+)
+def test_the_service_does_what_its_document_says(server, path, mode):
+    operation = schemathesis.openapi.from_url(f"{server}/openapi.json")[path]["GET"]
+
+    @settings(max_examples=200 if path.startswith("/v1/s") else 5, suppress_health_check=list(HealthCheck))
+    @given(operation.as_strategy(generation_mode=mode))
+    def check(case):
+        # a schema cannot say which fields fit together, nor the limits: what it allows may be refused
+        case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=30)
+
+    check()
+
+
+def test_a_service_with_keys_does_what_its_document_says(start_server):
+    server = start_server(MATSTREAM_API_KEYS="a-key")
+    headers = {"Authorization": "Bearer a-key"}
+    operation = schemathesis.openapi.from_url(f"{server.url}/openapi.json")["/v1/samples"]["GET"]
+
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
+    @given(operation.as_strategy())
+    def check(case):
+        case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=30, headers=headers)
+
+    check()
+
+
+def test_every_parameter_is_described(server):
+    document = httpx.get(f"{server}/openapi.json", trust_env=False).json()
+    for path in ("/v1/stream", "/v1/samples"):
+        parameters = document["paths"][path]["get"]["parameters"]
+        assert {*StreamSpec.model_fields, *SampleRange.model_fields} < {one["name"] for one in parameters}
+        for parameter in parameters:
+            assert parameter["description"]
+            assert "example" in parameter or "default" in parameter["schema"], parameter["name"]
+    answers = document["paths"]["/v1/stream"]["get"]["responses"]
+    assert list(answers["200"]["content"]) == [MEDIA_TYPE]
+    assert {"304", "401", "422", "429", "503"} < set(answers)
+    assert all(operation["get"]["description"] for operation in document["paths"].values())
+
+
+def test_the_documentation_loads_nothing_from_elsewhere(server):
+    with httpx.Client(base_url=server, trust_env=False) as client:
+        page = client.get("/docs").text
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert len(loaded) == 3
+        for address in loaded:
+            assert address.startswith("/static/")
+            assert client.get(address).status_code == 200
