@@ -307,6 +307,20 @@ def test_a_large_json_answer_keeps_nobody_waiting(server):
 
 # --- what is refused
 
+
+@pytest.mark.parametrize("accept", ["", "garbage", "text/html", "application/json;q=2;;", "*/*," * 500])
+def test_any_accept_header_gets_an_ordinary_answer(client, accept):
+    answer = client.get("/v1/stream", params=FIXED | {"count": 2}, headers={"Accept": accept})
+    assert answer.headers["content-type"] == MEDIA_TYPE
+
+
+@pytest.mark.parametrize("length", [65_000, 65_536, 500_000])
+def test_long_headers_are_answered_or_refused_and_harm_nobody(client, length):
+    answer = client.get("/v1/catalog", headers={"X-Long": "x" * length})
+    assert answer.status_code in (200, 400, 431)
+    assert client.get("/v1/catalog").status_code == 200
+
+
 REFUSED = [
     *[
         ("dim", value)
