@@ -68,12 +68,16 @@ class Encoding:
 
 
 def by_name(name: str, digits: int = 3) -> Encoding:
-    """The encoding called `name`, one of ENCODINGS, with `digits` significant digits (2 to 9)."""
+    """The encoding called `name`, one of ENCODINGS, with `digits` significant digits: 2 to 9 for P10 and
+    P1000, 2 to 5 for B1999, 3 for FP15."""
     if name not in ENCODINGS:
         raise ValueError(f"encoding {name!r}: must be one of {', '.join(ENCODINGS)}")
-    if isinstance(digits, bool) or not isinstance(digits, int) or not 2 <= digits <= 9:
-        raise ValueError(f"digits={digits!r}: must be a whole number from 2 to 9")
-    return ENCODINGS[name](name, digits)
+    make, allowed = ENCODINGS[name]
+    if isinstance(digits, bool) or not isinstance(digits, int) or digits not in allowed:
+        least, most = allowed[0], allowed[-1]
+        must = f"a whole number from {least} to {most}" if least < most else str(least)
+        raise ValueError(f"digits={digits!r}: must be {must} for {name}")
+    return make(name, digits)
 
 
 def matrix_words(encoding: Encoding, matrix: Array) -> list[str]:
@@ -106,7 +110,8 @@ def _positional(base_digits: int, name: str, digits: int) -> Encoding:
 
 
 def _encode_positional(digits: int, base: int, words: int, xp: Any, values: Array) -> Array:
-    mantissa, exponent = _significand(xp, values, digits)
+    mantissa, exponent = _significand(xp, values, digits, MIN_EXPONENT, SMALLEST)
+    _check_exponent(xp, values, exponent, digits)
     sign = xp.astype((values < 0) & (mantissa > 0), xp.int64)
     ids = [sign]
     for power in range(words - 1, -1, -1):
@@ -133,18 +138,99 @@ def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
     return xp.where(valid, value, xp.full_like(value, float("nan")))
 
 
-def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
-    """Round to m·10^e with int64 m of `digits` digits (fewer where e is the least), or m = e = 0."""
+@lru_cache
+def _balanced(name: str, digits: int) -> Encoding:
+    """Signed mantissa and exponent: B1999."""
+    most = 10**digits - 1
+    vocabulary = (
+        *(f"N{m}" for m in range(-most, most + 1)),
+        *(f"E{e}" for e in range(MIN_EXPONENT, MAX_EXPONENT + 1)),
+    )
+    mantissa, exponent = (0, 2 * most + 1), (2 * most + 1, len(vocabulary))
+    return Encoding(
+        name,
+        digits,
+        vocabulary,
+        (mantissa, exponent),
+        partial(_encode_balanced, digits, most),
+        partial(_decode_balanced, most),
+    )
+
+
+def _encode_balanced(digits: int, most: int, xp: Any, values: Array) -> Array:
+    mantissa, exponent = _significand(xp, values, digits, MIN_EXPONENT, SMALLEST)
+    _check_exponent(xp, values, exponent, digits)
+    signed = xp.where(values < 0, -mantissa, mantissa)
+    return xp.stack([signed + most, exponent - MIN_EXPONENT + 2 * most + 1], axis=-1)
+
+
+def _decode_balanced(most: int, xp: Any, ids: Array) -> Array:
+    mantissa, exponent = ids[..., 0] - most, ids[..., 1] - (2 * most + 1) + MIN_EXPONENT
+    valid = (xp.abs(mantissa) <= most) & (exponent >= MIN_EXPONENT) & (exponent <= MAX_EXPONENT)
+    power = _take_power(xp, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
+    value = xp.astype(mantissa, xp.float64) * power
+    return xp.where(valid, value, xp.full_like(value, float("nan")))
+
+
+# FP15: its words are all m·10^0, then for each e from 1 to 15 the m·10^e of three digits, negative first
+_FLOAT_EXPONENTS = range(16)
+_FLOAT_UNIT = -9  # the power of ten that e = 0 stands for
+_FLOAT_NAN = 1999 + 15 * 1800
+
+
+@lru_cache
+def _floating(name: str, digits: int) -> Encoding:
+    """Signed mantissa and exponent in one word: FP15."""
+    three_digits = [*range(-999, -99), *range(100, 1000)]
+    vocabulary = (
+        *(f"N{m}e0" for m in range(-999, 1000)),
+        *(f"N{m}e{e}" for e in _FLOAT_EXPONENTS[1:] for m in three_digits),
+        *("NaN", "-NaN"),
+    )
+    return Encoding(name, digits, vocabulary, ((0, len(vocabulary)),), _encode_floating, _decode_floating)
+
+
+def _encode_floating(xp: Any, values: Array) -> Array:
+    mantissa, exponent = _significand(xp, values, 3, _FLOAT_UNIT, 0.5 * 10.0**_FLOAT_UNIT)
+    e = xp.where(mantissa > 0, exponent - _FLOAT_UNIT, xp.zeros_like(exponent))
+    negative = values < 0
+    of_three_digits = xp.where(negative, 999 - mantissa, mantissa + 800)
+    ids = xp.where(
+        e == 0,
+        xp.where(negative, 999 - mantissa, mantissa + 999),
+        1999 + (e - 1) * 1800 + of_three_digits,
+    )
+    too_large = xp.astype(negative, xp.int64) + _FLOAT_NAN
+    return xp.where(e > _FLOAT_EXPONENTS[-1], too_large, ids)[..., None]
+
+
+def _decode_floating(xp: Any, ids: Array) -> Array:
+    word = ids[..., 0]
+    above = xp.clip(word - 1999, 0, _FLOAT_NAN - 2000)
+    e, place = above // 1800 + 1, above % 1800
+    of_three_digits = place - xp.where(place < 900, xp.full_like(place, 999), xp.full_like(place, 800))
+    is_short = word < 1999
+    mantissa = xp.where(is_short, word - 999, of_three_digits)
+    power = _take_power(xp, xp.where(is_short, xp.zeros_like(e), e))
+    value = xp.astype(mantissa, xp.float64) * power / 1e9
+    infinite = xp.where(word == _FLOAT_NAN, xp.full_like(value, 1e9), xp.full_like(value, -1e9))
+    value = xp.where(word >= _FLOAT_NAN, infinite, value)
+    return xp.where((word >= 0) & (word < _FLOAT_NAN + 2), value, xp.full_like(value, float("nan")))
+
+
+def _significand(xp: Any, values: Array, digits: int, least: int, smallest: float) -> tuple[Array, Array]:
+    """Round to m·10^e with int64 m of `digits` digits (fewer where e is the least), or m = e = 0 where the
+    magnitude is under the smallest."""
     magnitude = xp.abs(values)
     finite = xp.isfinite(magnitude)
     if not bool(xp.all(finite)):
         raise EncodingError(f"cannot write {float(values[~finite][0])}: must be finite")
-    written = magnitude >= SMALLEST
+    written = magnitude >= smallest
     magnitude = xp.where(written, magnitude, xp.ones_like(magnitude))
     # decimal exponent of the leading digit, settled by comparison with literal powers of ten
     leading = xp.searchsorted(_powers(xp, magnitude), magnitude, side="right") - 1 - _POWER_OF_0
     # at the lower end of the exponents the mantissa loses digits
-    exponent = xp.clip(xp.astype(leading, xp.int64) - (digits - 1), MIN_EXPONENT, None)
+    exponent = xp.clip(xp.astype(leading, xp.int64) - (digits - 1), least, None)
     scaled = xp.where(
         exponent > 0,
         magnitude / _take_power(xp, xp.clip(exponent, 0, 110)),
@@ -154,14 +240,17 @@ def _significand(xp: Any, values: Array, digits: int) -> tuple[Array, Array]:
     carried = mantissa == 10**digits
     mantissa = xp.where(carried, mantissa // 10, mantissa)
     exponent = xp.where(carried, exponent + 1, exponent)
+    zero = xp.zeros_like(mantissa)
+    return xp.where(written, mantissa, zero), xp.where(written, exponent, zero)
+
+
+def _check_exponent(xp: Any, values: Array, exponent: Array, digits: int) -> None:
     too_large = exponent > MAX_EXPONENT
     if bool(xp.any(too_large)):
         most = 10.0 ** (MAX_EXPONENT + digits)
         raise EncodingError(
             f"cannot write {float(values[too_large][0]):g}: must be of magnitude under {most:g}"
         )
-    zero = xp.zeros_like(mantissa)
-    return xp.where(written, mantissa, zero), xp.where(written, exponent, zero)
 
 
 def _powers(xp: Any, like: Array) -> Array:
@@ -177,6 +266,10 @@ def _as_array(values: Any) -> Array:
     return values if array_api_compat.is_array_api_obj(values) else np.asarray(values)
 
 
-ENCODINGS: dict[str, Callable[[str, int], Encoding]] = {
-    "P1000": partial(_positional, 3),
+# name -> the encoding of a number of digits, and the numbers of digits it may have
+ENCODINGS: dict[str, tuple[Callable[[str, int], Encoding], range]] = {
+    "P10": (partial(_positional, 1), range(2, 10)),
+    "P1000": (partial(_positional, 3), range(2, 10)),
+    "B1999": (_balanced, range(2, 6)),
+    "FP15": (_floating, range(3, 4)),
 }

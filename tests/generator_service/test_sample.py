@@ -136,11 +136,11 @@ def test_an_arrow_file_holds_all_samples(tmp_path, server, remote):
         (["add", "--dim", "3", "--generator", "http://127.0.0.1:abc"], "must be a URL"),
         (
             ["add", "--dim", "3", "--encoding", "B1", "--format", "json"],
-            "encoding='B1': must be one of P1000",
+            "encoding='B1': must be one of P10, P1000",
         ),
         (
             ["add", "--dim", "3", "--encoding", "P1000"],
-            "encoding='P1000': must be one of P1000, with --format",
+            "encoding='P1000': must be one of P10, P1000, B1999, FP15, with --format",
         ),
         (["add", "--dim", "3", "--generator", "http://127.0.0.1:9"], "cannot be reached"),
     ],

@@ -14,6 +14,21 @@ from shared.encodings import by_name, matrix_words
 
 GOLDEN = Path(__file__).parents[1] / "data" / "encodings.jsonl"
 DIGITS = range(2, 10)
+ENCODINGS = [  # every one, with its fewest, its published and its most digits
+    ("P10", 2),
+    ("P10", 3),
+    ("P10", 9),
+    ("P1000", 2),
+    ("P1000", 3),
+    ("P1000", 4),
+    ("P1000", 6),
+    ("P1000", 9),
+    ("B1999", 2),
+    ("B1999", 3),
+    ("B1999", 5),
+    ("FP15", 3),
+]
+every_encoding = pytest.mark.parametrize(("name", "digits"), ENCODINGS)
 
 
 def words(encoding, value):
@@ -22,11 +37,18 @@ def words(encoding, value):
 
 def number(encoding, ids):
     """(sign, mantissa, exponent) as the words of one number say it."""
-    sign, *mantissa, exponent = [encoding.vocabulary[i] for i in ids]
+    written = [encoding.vocabulary[i] for i in ids]
+    if encoding.name == "FP15":
+        mantissa, exponent = written[0].removeprefix("N").split("e")
+        return (-1 if mantissa[0] == "-" else 1, abs(int(mantissa)), int(exponent) - 9)
+    exponent = int(written.pop().removeprefix("E"))
+    if encoding.name == "B1999":
+        mantissa = int(written[0].removeprefix("N"))
+        return (-1 if mantissa < 0 else 1, abs(mantissa), exponent)
     whole = 0
-    for word in mantissa:
-        whole = whole * 1000 + int(word or 0)
-    return (-1 if sign == "-" else 1, whole, int(exponent.removeprefix("E")))
+    for word in written[1:]:
+        whole = whole * (10 if encoding.name == "P10" else 1000) + int(word or 0)
+    return (-1 if written[0] == "-" else 1, whole, exponent)
 
 
 def roundings(value, digits):
@@ -45,10 +67,16 @@ def lowest(digits):
     return max(-98, digits - 101)
 
 
+def exponents(name, digits):
+    """The decimal exponents at which all digits are written."""
+    return range(-7, 8) if name == "FP15" else range(lowest(digits), 100 + digits)
+
+
 @st.composite
-def magnitudes(draw, digits):
-    """Numbers that `digits` digits can write: anywhere, literal decimals, ties, powers of ten, neighbours."""
-    exponent = draw(st.integers(lowest(digits), 99 + digits))
+def writable(draw):
+    """An encoding and a number that it writes with all digits: any, a decimal, a tie, a power, a neighbour."""
+    name, digits = draw(st.sampled_from(ENCODINGS))
+    exponent = draw(st.sampled_from(exponents(name, digits)))
     kind = draw(st.sampled_from(["anywhere", "decimal", "tie", "power"]))
     if kind == "anywhere":
         value = float(f"{draw(st.floats(1, 9.8))!r}e{exponent}")
@@ -59,44 +87,38 @@ def magnitudes(draw, digits):
         value = float(f"{mantissa}{'.5' if kind == 'tie' else ''}e{exponent - digits + 1}")
     for _ in range(draw(st.integers(0, 2))):
         value = math.nextafter(value, math.inf)
-    return value
+    return by_name(name, digits), draw(st.sampled_from([-1, 1])) * value
 
 
-@st.composite
-def writable(draw):
-    digits = draw(st.sampled_from(DIGITS))
-    sign = draw(st.sampled_from([-1, 1]))
-    return digits, sign * draw(magnitudes(digits))
-
-
-def hard_values(digits):
+def hard_values(name, digits):
     """Many such numbers at once, both signs, in one array."""
     rng = np.random.default_rng(digits)
-    exponents = np.arange(lowest(digits), 99 + digits)
+    scales = exponents(name, digits)[:-1]
     mantissas = rng.integers(10 ** (digits - 1), 10**digits - 1, size=40)
     tables = [
-        [float(f"{m}{half}e{e - digits + 1}") for m in mantissas for e in exponents] for half in ("", ".5")
+        [float(f"{m}{half}e{e - digits + 1}") for m in mantissas for e in scales] for half in ("", ".5")
     ]
-    powers = np.array([float(f"1e{e}") for e in exponents])
-    spread = 10.0 ** rng.uniform(lowest(digits) + 0.1, 98 + digits, 20_000)
+    powers = np.array([float(f"1e{e}") for e in scales])
+    spread = 10.0 ** rng.uniform(scales[0] + 0.1, scales[-1], 20_000)
     values = np.concatenate([*tables, powers, np.nextafter(powers, np.inf), powers * (1 - 1e-16), spread])
     values = values[values >= powers[0]]
     return np.concatenate([values, -values, [0.0, -0.0, 1e-99, -5e-324, 1e-300]])
 
 
-@pytest.mark.parametrize("line", GOLDEN.read_text().splitlines())
-def test_numbers_are_written_and_read_as_the_published_code_does(line):
-    golden = json.loads(line)
-    value, published = golden["value"], golden["P1000"]
-    encoding = by_name("P1000")
-    written = words(encoding, value)
-    if written != published["tokens"]:
-        mine = number(encoding, encoding.encode(value))
-        assert len(roundings(value, 3)) == 2, "not near a midpoint of two mantissas"
-        assert mine[1:] in roundings(value, 3)
-        return
-    decoded = float(encoding.decode(encoding.encode(value)))
-    assert decoded == published["decoded"]
+@pytest.mark.parametrize("name", ["P10", "P1000", "B1999", "FP15"])
+def test_numbers_are_written_and_read_as_the_published_code_does(name):
+    encoding = by_name(name)
+    for line in GOLDEN.read_text().splitlines():
+        golden = json.loads(line)
+        value, published = golden["value"], golden[name]
+        written = [
+            word for word in words(encoding, value) if word
+        ]  # the published sequences have no empty words
+        if written == published["tokens"]:
+            assert float(encoding.decode(encoding.encode(value))) == published["decoded"]
+        else:
+            assert len(roundings(value, 3)) == 2, "not near a midpoint of two mantissas"
+            assert number(encoding, encoding.encode(value))[1:] in roundings(value, 3)
 
 
 def test_there_are_300_published_numbers():
@@ -105,17 +127,15 @@ def test_there_are_300_published_numbers():
 
 @given(writable())
 def test_a_number_is_rounded_to_the_nearest_of_its_digits(case):
-    digits, value = case
-    encoding = by_name("P1000", digits)
+    encoding, value = case
     sign, mantissa, exponent = number(encoding, encoding.encode(value))
     assert sign == math.copysign(1, value)
-    assert (mantissa, exponent) in roundings(value, digits)
+    assert (mantissa, exponent) in roundings(value, encoding.digits)
 
 
 @given(writable())
 def test_a_round_trip_is_off_by_at_most_half_a_unit_of_the_last_digit(case):
-    digits, value = case
-    encoding = by_name("P1000", digits)
+    encoding, value = case
     ids = encoding.encode(value)
     _, _, exponent = number(encoding, ids)
     error = abs(Decimal(float(encoding.decode(ids))) - Decimal(value))
@@ -124,8 +144,7 @@ def test_a_round_trip_is_off_by_at_most_half_a_unit_of_the_last_digit(case):
 
 @given(writable())
 def test_rounding_twice_is_rounding_once(case):
-    digits, value = case
-    encoding = by_name("P1000", digits)
+    encoding, value = case
     once = encoding.round(value)
     assert encoding.round(once) == once
 
@@ -140,10 +159,10 @@ def test_every_canonical_number_is_its_own_round_trip(digits):
     assert np.array_equal(encoding.encode(encoding.decode(ids)), ids)
 
 
-@pytest.mark.parametrize("digits", DIGITS)
-def test_what_was_written_once_is_written_the_same_again(digits):
-    encoding = by_name("P1000", digits)
-    ids = encoding.encode(hard_values(digits))
+@every_encoding
+def test_what_was_written_once_is_written_the_same_again(name, digits):
+    encoding = by_name(name, digits)
+    ids = encoding.encode(hard_values(name, digits))
     assert np.array_equal(encoding.encode(encoding.decode(ids)), ids)
 
 
@@ -166,6 +185,34 @@ def test_known_numbers_have_known_words():
     assert words(by_name("P1000", 4), 0) == ["+", "", "0", "E0"]
     assert words(by_name("P1000", 9), -123456789e-20) == ["-", "123", "456", "789", "E-20"]
     assert words(by_name("P1000", 9), 1) == ["+", "100", "0", "0", "E-8"]
+    assert words(by_name("P10"), 3.14159) == ["+", "3", "1", "4", "E-2"]
+    assert words(by_name("P10"), 0) == ["+", "", "", "0", "E0"]
+    assert words(by_name("B1999"), -3.14159) == ["N-314", "E-2"]
+    assert words(by_name("B1999"), -0.0) == ["N0", "E0"]
+    assert words(by_name("B1999", 5), 3.14159) == ["N31416", "E-4"]
+    assert words(by_name("FP15"), 3.14159) == ["N314e7"]
+    assert words(by_name("FP15"), -0.0) == ["N0e0"]
+
+
+def test_fp15_ends_in_words_for_too_much_and_begins_by_losing_digits():
+    encoding = by_name("FP15")
+    assert len(encoding.vocabulary) == len(set(encoding.vocabulary)) == 29_001
+    for value, word, read in [
+        (9.994e8, "N999e15", 9.99e8),
+        (9.996e8, "NaN", 1e9),
+        (-9.996e8, "-NaN", -1e9),
+        (1e300, "NaN", 1e9),
+        (-1e300, "-NaN", -1e9),
+        (1.234e-7, "N123e0", 1.23e-7),
+        (9.87e-8, "N99e0", 9.9e-8),
+        (-6e-10, "N-1e0", -1e-9),
+        (4.9e-10, "N0e0", 0),
+        (-1e-300, "N0e0", 0),
+    ]:
+        assert words(encoding, value) == [word]
+        assert float(encoding.round(value)) == read
+    every = np.arange(29_001 - 2)[:, None]
+    assert np.array_equal(encoding.encode(encoding.decode(every)), every)
 
 
 @pytest.mark.parametrize("digits", DIGITS)
@@ -245,11 +292,11 @@ def test_ids_of_another_width_are_refused():
         by_name("P1000").decode(np.zeros((4, 5), dtype=np.int64))
 
 
-@pytest.mark.parametrize("digits", DIGITS)
-def test_torch_and_numpy_agree_on_every_id_and_every_bit(digits):
+@every_encoding
+def test_torch_and_numpy_agree_on_every_id_and_every_bit(name, digits):
     torch = pytest.importorskip("torch")
-    encoding = by_name("P1000", digits)
-    values = hard_values(digits)
+    encoding = by_name(name, digits)
+    values = hard_values(name, digits)
     ids = encoding.encode(values)
     torch_ids = encoding.encode(torch.from_numpy(values))
     assert np.array_equal(torch_ids.numpy(), ids)
@@ -258,15 +305,18 @@ def test_torch_and_numpy_agree_on_every_id_and_every_bit(digits):
     assert decoded.numpy().tobytes() == encoding.decode(ids).tobytes()
 
 
-def test_torch_and_numpy_agree_on_what_is_no_number():
+@every_encoding
+def test_torch_and_numpy_agree_on_what_is_no_number(name, digits):
     torch = pytest.importorskip("torch")
-    encoding = by_name("P1000", 5)
-    ids = np.random.default_rng(0).integers(-2, len(encoding.vocabulary) + 2, (20_000, 4))
-    ids[::3, 0] = 0
-    ids[::2, 1] = 2
-    ids[::2, -1] = len(encoding.vocabulary) - 7
+    encoding = by_name(name, digits)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(-2, len(encoding.vocabulary) + 2, (20_000, encoding.words_per_number))
+    for slot, (low, high) in enumerate(encoding.slots):
+        ids[::2, slot] = rng.integers(low, high, 10_000)
     values = encoding.decode(ids)
-    assert 0 < np.isnan(values).mean() < 1
+    assert not np.isnan(values).all()
+    assert np.isnan(encoding.decode(np.full((1, encoding.words_per_number), -1))).all()
+    assert np.isnan(encoding.decode(np.full((1, encoding.words_per_number), len(encoding.vocabulary)))).all()
     assert np.array_equal(encoding.decode(torch.from_numpy(ids)).numpy(), values, equal_nan=True)
 
 
@@ -288,10 +338,10 @@ def test_the_vocabulary_is_signs_the_empty_word_mantissas_and_exponents():
     assert by_name("P1000", 9).vocabulary == vocabulary
 
 
-@pytest.mark.parametrize("digits", DIGITS)
-def test_every_id_stands_in_the_range_of_its_slot(digits):
-    encoding = by_name("P1000", digits)
-    ids = encoding.encode(hard_values(digits))
+@every_encoding
+def test_every_id_stands_in_the_range_of_its_slot(name, digits):
+    encoding = by_name(name, digits)
+    ids = encoding.encode(hard_values(name, digits))
     assert len(encoding.slots) == encoding.words_per_number
     for slot, (low, high) in enumerate(encoding.slots):
         assert 0 <= low <= ids[:, slot].min()
@@ -300,7 +350,10 @@ def test_every_id_stands_in_the_range_of_its_slot(digits):
 
 @pytest.mark.parametrize(
     ("name", "digits"),
-    [("P100", 3), ("p1000", 3), ("", 3), ("P1000", 1), ("P1000", 10), ("P1000", True), ("P1000", 3.0)],
+    [
+        *[("P100", 3), ("p1000", 3), ("", 3), ("P1000", 1), ("P1000", 10), ("P1000", True), ("P1000", 3.0)],
+        *[("P10", 1), ("P10", 10), ("B1999", 1), ("B1999", 6), ("FP15", 2), ("FP15", 4)],
+    ],
 )
 def test_an_unknown_encoding_or_digit_count_is_refused(name, digits):
     with pytest.raises(ValueError, match="must be"):

@@ -39,7 +39,7 @@ def test_a_recipe_may_be_a_file(tmp_path):
         ("stream", "operation", "add,transpose", "must be one operation"),
         ("stream", "size", 3, "known are operation, dim"),
         ("stream", "seed", -1, "from 0 to"),
-        ("tokens", "input", "P2000", "one of P1000"),
+        ("tokens", "input", "P2000", "one of P10, P1000"),
         ("tokens", "output_form", "parallel", "'factored' or 'sequential'"),
         ("model", "width", "wide", "valid integer"),
         ("model", "heads", 7, "must divide model.width=128"),
