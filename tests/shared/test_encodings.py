@@ -74,7 +74,7 @@ def exponents(name, digits):
 
 @st.composite
 def writable(draw):
-    """An encoding and a number that it writes with all digits: any, a decimal, a tie, a power, a neighbour."""
+    """An encoding and a number it writes with all digits: any, a decimal, a tie, a power, or next to one."""
     name, digits = draw(st.sampled_from(ENCODINGS))
     exponent = draw(st.sampled_from(exponents(name, digits)))
     kind = draw(st.sampled_from(["anywhere", "decimal", "tie", "power"]))
