@@ -27,7 +27,7 @@ _ORTHOGONAL = 35  # a QR decomposition, over m·n
 _CONDITION = 85  # two of them and a product
 _WORD = 10  # drawing a uniform and shaping it
 
-_BATCH_SECONDS = 0.25  # of work in a batch: what the end of a stream or of the service may have to wait for
+_BATCH_SECONDS = 0.1  # of work in a batch: what the end of a stream or of the service may have to wait for
 
 
 class Limits(BaseSettings):

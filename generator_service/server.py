@@ -20,8 +20,10 @@ from generator_service.admission import Access
 from generator_service.limits import Limits
 from shared.errors import RefusedError, UserError, explain
 
-GRACE_SECONDS = 4  # that streams have to finish after SIGTERM
-WORKERS_GRACE_SECONDS = 3  # with several workers, whose parent takes up to half a second to tell them
+# that streams have to finish after SIGTERM, so that all is over within 5 even on a busy machine; the parent
+# of several workers takes up to half a second to tell them
+GRACE_SECONDS = 3.5
+WORKERS_GRACE_SECONDS = 3.0
 
 
 def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
@@ -37,7 +39,7 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
         "generator_service.server:worker_app",
         factory=True,
         workers=workers,
-        timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
         log_config=logs.configuration("WARNING" if embedded else "INFO"),
         access_log=False,  # logs.py writes a line for each request
         server_header=False,

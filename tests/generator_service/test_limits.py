@@ -82,7 +82,7 @@ def test_no_batch_is_larger_or_takes_longer_than_is_allowed(dim):
         # beside the matrices each sample has an index, a residual, an attempt, and shapes if they vary
         size = batch.nbytes / batch.num_rows - 64
         assert rows == 1 or size * rows <= 1 << 20, spec
-        assert rows == 1 or rows * estimated_seconds(spec) <= 0.25, spec
+        assert rows == 1 or rows * estimated_seconds(spec) <= 0.1, spec
 
 
 def test_rows_over_the_bytes_of_a_batch_are_refused():
