@@ -31,7 +31,6 @@ function matrix(rows, caption, headRow) {
   const [m, n] = [rows.length, rows[0].length];
   const cut = m > MOST || n > MOST ? `; ${m}×${n}, its first ${Math.min(m, MOST)}×${Math.min(n, MOST)}` : "";
   const table = element("table", { className: "matrix" });
-  table.append(element("caption", { textContent: caption + cut }));
   const largest = (part) => part.flat().reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
   const body = headRow ? largest(rows.slice(1)) : largest(rows);
   rows.slice(0, MOST).forEach((row, i) => {
@@ -44,17 +43,20 @@ function matrix(rows, caption, headRow) {
       td.style.setProperty("--size", Math.abs(value) / scale);
     }
   });
-  const frame = element("div", { className: "frame", tabIndex: 0 });
+  table.setAttribute("aria-label", caption + cut);
+  const frame = element("div", { className: "frame" });
   frame.setAttribute("role", "group");
-  frame.setAttribute("aria-label", caption);
+  frame.setAttribute("aria-label", caption + cut);
   frame.append(table);
-  return frame;
+  const figure = element("figure", {});
+  figure.append(element("figcaption", { textContent: caption + cut }), frame);
+  return figure;
 }
 
 function words({ input, target }) {
   const list = element("dl", { className: "words" });
   for (const [name, text] of [["Input in words", input], ["Target in words", target]]) {
-    list.append(element("dt", { textContent: name }), element("dd", { textContent: text, tabIndex: 0 }));
+    list.append(element("dt", { textContent: name }), element("dd", { className: "frame", textContent: text }));
   }
   return list;
 }
@@ -62,8 +64,8 @@ function words({ input, target }) {
 /** A number in three significant digits. */
 export function number(value) {
   const size = Math.abs(value);
-  const plain = size === 0 || (size >= 1e-3 && size < 1e5);
-  const text = plain ? String(Number(value.toPrecision(3))) : value.toExponential(1);
+  const plain = size >= 1e-3 && size < 999.5;
+  const text = size === 0 ? "0" : plain ? value.toPrecision(3) : value.toExponential(1).replace("+", "");
   return text.replaceAll("-", "−");
 }
 

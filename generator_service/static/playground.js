@@ -42,6 +42,7 @@ function offer() {
   const operation = catalog.operations[controls.operation.value];
   options(controls.spectrum, operation.spectra);
   options(controls.structure, operation.structures);
+  $("#operation-hint").textContent = `${operation.input} → ${operation.target}`;
   const structured = controls.structure.value !== DEFAULTS.structure;
   use(controls.spectrum, operation.spectra.length > 0 && !structured); // a structure decides the spectrum
   use(controls.cols, !operation.square);
@@ -79,6 +80,7 @@ function fillFromUrl() {
     if (control.selectedIndex === -1) control.value = DEFAULTS[name]; // the URL names what is not offered
     if (name === "operation" || name === "structure") offer();
   }
+  $("#more").open ||= chosen().some(([name]) => $("#more").contains(controls[name]));
 }
 
 // ---------------------------------------------------------------- what is on screen
@@ -107,11 +109,20 @@ async function look() {
     const { rowZeroOnly } = quantityOf(operation.value);
     const forms = catalog.operations[operation.value];
     $("#samples").replaceChildren(...samples.map((sample) => sampleCard(sample, forms, rowZeroOnly)));
+    letScroll();
     return true;
   } catch (error) {
     if (signal.aborted) return false;
     refuse(error);
     return false;
+  }
+}
+
+/** What is cut off can be scrolled by keyboard; what is not is no stop on its way. */
+function letScroll() {
+  for (const frame of document.querySelectorAll(".frame, pre")) {
+    const cut = frame.scrollWidth > frame.clientWidth || frame.scrollHeight > frame.clientHeight;
+    frame.tabIndex = cut ? 0 : -1;
   }
 }
 
@@ -124,6 +135,7 @@ function refuse(error) {
     const blamed = error?.errors.filter((each) => each.field === control.name) ?? [];
     field.querySelector(".error").textContent = blamed.map(({ message }) => sentence(message)).join(" ");
     control.setAttribute("aria-invalid", blamed.length > 0);
+    if (blamed.length > 0 && $("#more").contains(control)) $("#more").open = true;
   }
   $("#start").disabled = error !== null;
   if (!error) return;
@@ -204,6 +216,7 @@ function tabulate() {
     return row;
   });
   $("#bins tbody").replaceChildren(...rows);
+  letScroll();
 }
 
 // ---------------------------------------------------------------- the live stream
@@ -288,7 +301,10 @@ $("#bins").addEventListener("toggle", tabulate);
 document.addEventListener("click", ({ target }) => {
   if (target.matches("[data-copy]")) copy(target);
 });
-new ResizeObserver(paint).observe($("#histogram"));
+new ResizeObserver(() => {
+  paint();
+  letScroll();
+}).observe($("#histogram"));
 dark.addEventListener("change", paint);
 
 async function copy(button) {
@@ -315,7 +331,7 @@ options(controls.coefficients, catalog.coefficients);
 options(controls.encoding, catalog.encodings);
 for (const [name, words] of Object.entries(catalog.parameters)) {
   const hint = document.getElementById(`${name}-hint`);
-  if (hint) hint.textContent = words;
+  if (hint && name !== "operation") hint.textContent = words;
 }
 fillFromUrl();
 show();

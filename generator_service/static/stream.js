@@ -25,11 +25,11 @@ export async function* batches({ query, until, most, rowZeroOnly }, signal, say)
           redrawn: column(batch, "attempt").values.reduce((n, attempt) => n + (attempt > 0), 0),
         };
       }
-    } catch (error) {
-      if (signal.aborted) throw error;
+    } catch {
+      // what has come is whole batches: what is missing is asked for below
     }
+    signal.throwIfAborted(); // an aborted stream, as a cut one, may read as a complete one
     if (position < end) {
-      // a cut stream may read as a complete one; a sample is a function of its index, so go on from there
       say(`The connection broke. Going on at sample ${position.toLocaleString("en")}.`);
       await pause(1, signal);
     }
