@@ -3,7 +3,7 @@
 import { quantile } from "./laws.js";
 
 const BINS = 100;
-const MARGIN = { left: 52, right: 14, top: 14, bottom: 44 }; // of the plot, for its axes
+const MARGIN = { left: 60, right: 14, top: 14, bottom: 44 }; // of the plot, for its axes
 
 /** Counts of values in equal bins of [low, high], and of those outside. */
 export class Histogram {
@@ -48,13 +48,19 @@ export class Histogram {
   /** The largest gap between the counts' cumulative curve and a law's, over the edges of the bins. */
   gap(cdf) {
     const total = this.total;
-    let sum = this.below;
-    let gap = Math.abs(sum / total - cdf(this.low));
-    this.counts.forEach((count, bin) => {
+    let [sum, gap] = [0, 0];
+    for (const { to, count } of this.rows()) {
       sum += count;
-      gap = Math.max(gap, Math.abs(sum / total - cdf(this.edge(bin + 1))));
-    });
+      gap = Math.max(gap, Math.abs(sum / total - cdf(to)));
+    }
     return gap;
+  }
+
+  /** All counts in order, { from, to, count }: those below the axis, of each bin, and above. */
+  *rows() {
+    yield { from: -Infinity, to: this.low, count: this.below };
+    for (const [bin, count] of this.counts.entries()) yield { from: this.edge(bin), to: this.edge(bin + 1), count };
+    yield { from: this.high, to: Infinity, count: this.above };
   }
 
   /** The share of a law in each bin. */
@@ -78,7 +84,12 @@ export function draw(canvas, histogram, law, label) {
   const pen = canvas.getContext("2d");
   pen.scale(devicePixelRatio, devicePixelRatio);
   pen.font = `12px ${style.fontFamily}`;
-  if (!histogram) return;
+  pen.textAlign = "center";
+  if (!histogram) {
+    pen.fillStyle = colour("muted");
+    pen.fillText("Nothing to draw yet", width / 2, height / 2);
+    return;
+  }
 
   const plot = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
   const total = histogram.total || 1;

@@ -3,7 +3,7 @@
 import { draw, Histogram } from "./histogram.js";
 import { lawOf, quantityOf } from "./laws.js";
 import { number, sampleCard } from "./matrices.js";
-import { ask, hasKey, pause, Refused, sentence } from "./service.js";
+import { ask, hasKey, pause, Refused } from "./service.js";
 import { batches } from "./stream.js";
 
 const SAMPLES = 3; // matrices shown
@@ -129,11 +129,11 @@ function letScroll() {
 /** The service's refusal in words, or null: all of it on top, each sentence by the control it blames. */
 function refuse(error) {
   if (error && !(error instanceof Refused)) throw error;
-  $("#problem").textContent = error ? `The service refuses this. ${sentence(error.message)}` : "";
+  $("#problem").textContent = error ? `The service refuses this: ${error.message}` : "";
   for (const field of document.querySelectorAll(".field")) {
     const control = field.querySelector("input, select");
     const blamed = error?.errors.filter((each) => each.field === control.name) ?? [];
-    field.querySelector(".error").textContent = blamed.map(({ message }) => sentence(message)).join(" ");
+    field.querySelector(".error").textContent = blamed.map(({ message }) => message).join("; ");
     control.setAttribute("aria-invalid", blamed.length > 0);
     if (blamed.length > 0 && $("#more").contains(control)) $("#more").open = true;
   }
@@ -170,8 +170,8 @@ function startPicture() {
   picture = { law, what, histogram: law && Histogram.forLaw(law.cdf) };
   $("#live-title").textContent = what === "entries" ? "Live: the entries of the targets" : `Live: the ${what}`;
   $("#law").textContent = law
-    ? `The line is ${law.name}, ${law.exact ? "exact at every dimension" : "which they approach as dimensions grow; small matrices keep a shape of their own"}.`
-    : "No law is drawn: none is known in closed form for this choice.";
+    ? `The line is ${law.name}, ${law.exact ? "exact at every dimension" : "which the values approach as dimensions grow; those of small matrices have a shape of their own"}.`
+    : "No law is drawn: this page knows none for these values.";
   report({ seen: 0, residual: 0, redrawn: 0, rate: 0 });
   paint();
 }
@@ -186,8 +186,8 @@ function report({ seen, residual, redrawn, rate }) {
   $("#redrawn").textContent = whole(redrawn);
   $("#gap").textContent = law && counted ? histogram.gap(law.cdf).toFixed(4) : "–";
   // Kolmogorov's 95% point; values of one sample may hang together, so that samples are what counts
-  $("#chance").textContent =
-    law?.exact && seen ? `chance alone: up to ${(1.36 / Math.sqrt(seen)).toFixed(4)}` : "";
+  const chance = law?.exact ? `chance alone: up to ${(1.36 / Math.sqrt(seen)).toFixed(4)}` : "not exact at this dimension";
+  $("#chance").textContent = law && seen ? chance : "";
   const outside = counted ? (histogram.below + histogram.above) / counted : 0;
   $("#outside").textContent = outside
     ? `${number(100 * outside)}% of the values lie beyond the ends of the axis.`
@@ -203,19 +203,21 @@ function paint() {
   canvas.setAttribute("aria-label", histogram ? `Histogram of ${what}${compared}` : "No histogram yet");
 }
 
-/** The histogram as a table, for those who cannot see it. */
+/** The histogram as a table, for those who cannot see it; its first and last rows lie beyond the axis. */
 function tabulate() {
   const { histogram, law } = picture;
-  const shares = law && histogram.shares(law.cdf);
-  const rows = Array.from(histogram?.counts ?? [], (count, bin) => {
-    const row = document.createElement("tr");
-    const cells = [histogram.edge(bin), histogram.edge(bin + 1), count, shares ? shares[bin] * histogram.total : null];
-    for (const [i, cell] of cells.entries()) {
-      row.insertCell().textContent = cell === null ? "–" : i === 2 ? cell : Number(cell.toPrecision(6));
-    }
-    return row;
-  });
-  $("#bins tbody").replaceChildren(...rows);
+  const rows = histogram ? [...histogram.rows()] : [];
+  const expected = ({ from, to }) => (law.cdf(to) - law.cdf(from)) * histogram.total;
+  const edge = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "").replaceAll("-", "−");
+  $("#bins tbody").replaceChildren(
+    ...rows.map((bin) => {
+      const row = document.createElement("tr");
+      for (const text of [edge(bin.from), edge(bin.to), bin.count, law ? expected(bin).toFixed(1) : "–"]) {
+        row.insertCell().textContent = text;
+      }
+      return row;
+    }),
+  );
   letScroll();
 }
 

@@ -47,7 +47,7 @@ export async function ask(path, signal, say) {
   }
 }
 
-export const sentence = (words) => words[0].toUpperCase() + words.slice(1).replace(/\.?$/, ".");
+const sentence = (words) => words[0].toUpperCase() + words.slice(1).replace(/\.?$/, ".");
 
 export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
