@@ -160,6 +160,7 @@ import pyarrow as pa
 ${request}
 table = pa.ipc.open_stream(urlopen(request)).read_all()
 print(table)  # index, input, target, residual, attempt`;
+  letScroll();
 }
 
 /** An empty histogram with the law it will be held against. */

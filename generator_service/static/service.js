@@ -35,7 +35,7 @@ export async function ask(path, signal, say) {
     const problem = await response.json().catch(() => ({}));
     problem.detail ??= `the service answered with status ${response.status}`;
     if (response.status === 401) {
-      say(`${sentence(problem.detail)} It wants an API key.`);
+      say(key ? "The service does not know this API key." : "The service needs an API key.");
       await keyGiven(signal);
     } else if (response.status === 429 || response.status === 503) {
       const seconds = Number(response.headers.get("Retry-After")) || patience;

@@ -16,7 +16,9 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from scipy import stats
 
 from generator_service.stream import generate
+from shared.encodings import ENCODINGS
 from shared.spec import StreamSpec
+from shared.wire import from_batch
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "tests/data/axe-core-4.14.1/axe.min.js"
@@ -129,10 +131,16 @@ def test_the_histogram_is_that_of_the_stream_and_agrees_with_its_law(open_page, 
 def test_matrices_of_many_shapes_are_counted_too(open_page):
     page = open_page("?operation=svd&dim=2-4&cols=3-5&until=100000")
     expect(page.locator("#law")).to_contain_text("as dimensions grow")
-    _, counts = read_100_000(page)
+    edges, counts = read_100_000(page)
     batch = generate(StreamSpec(operation="svd", dim="2-4", cols="3-5"), 0, "train", 0, 100_000)
-    columns = [shape[1] for shape in batch["target"].field("shape").to_pylist()]
-    assert counts.sum() == sum(columns)
+    targets = from_batch(batch).target
+    sizes = targets.shapes.prod(axis=1)
+    firsts = np.split(targets.entries, sizes.cumsum()[:-1])
+    values = np.sort(
+        np.concatenate([flat[:cols] for flat, (_, cols) in zip(firsts, targets.shapes, strict=True)])
+    )
+    assert counts.sum() == len(values)
+    assert np.abs(np.searchsorted(values, edges) - counts.cumsum()).max() <= 5
 
 
 def test_a_law_that_holds_for_large_matrices_is_called_that(open_page):
@@ -150,11 +158,12 @@ def test_where_no_law_is_known_the_page_says_so(open_page):
     expect(page.locator("#gap")).to_have_text("–")
 
 
-def test_samples_show_their_values_and_words(open_page, server):
-    page = open_page("?operation=eigenvectors&dim=3&encoding=B1999")
-    samples = page.request.get(
-        f"{server}/v1/samples?operation=eigenvectors&dim=3&count=3&encoding=B1999"
-    ).json()["samples"]
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_samples_show_their_values_and_words(open_page, server, encoding):
+    page = open_page("?operation=eigenvectors&dim=3")
+    page.get_by_label("written in words as").select_option(encoding)
+    url = f"{server}/v1/samples?operation=eigenvectors&dim=3&count=3&encoding={encoding}"
+    samples = page.request.get(url).json()["samples"]
     cards = page.locator(".sample")
     expect(cards).to_have_count(3)
     for card, sample in zip(cards.all(), samples, strict=True):
@@ -178,13 +187,15 @@ def test_controls_offer_what_fits_the_operation(open_page):
     expect(page.get_by_label("Spectrum")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("dim", "words"), [("0", "whole number from 1"), ("100000", "4096"), ("129", "128")])
+@pytest.mark.parametrize(
+    ("dim", "words"), [("'0'", "whole number from 1"), ("'100000'", "4096"), ("129", "at most 128")]
+)
 def test_a_refusal_is_said_in_words_by_the_control_to_blame(open_page, dim, words):
     page = open_page()
     field = page.get_by_label("Dimension")
-    field.fill(dim)
+    field.fill(dim.strip("'"))
     field.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text(f"dim='{dim}'")
+    expect(page.get_by_role("alert")).to_contain_text(f"dim={dim}: must be")
     expect(page.locator("#dim-error")).to_contain_text(words)
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#start")).to_be_disabled()
@@ -202,19 +213,19 @@ def test_the_address_holds_what_is_chosen(open_page):
     page.get_by_label("Dimension").press("Enter")
     page.get_by_text("Coefficients, scale").click()
     page.get_by_label("Split").select_option("test")
-    page.get_by_label("written in words as").select_option("FP15")
+    page.get_by_label("read", exact=True).select_option("endless")
     chosen = {"operation": "eigenvalues", "dim": "4-6", "spectrum": "abs_laplace", "split": "test"}
 
     def expect_chosen() -> None:
         for name, value in chosen.items():
             expect(page.locator(f"#{name}")).to_have_value(value)
-        expect(page.locator("#encoding")).to_have_value("FP15")
+        expect(page.locator("#until")).to_have_value("endless")
 
     query = parse_qs(urlsplit(page.url).query)
-    assert query == {name: [value] for name, value in (chosen | {"encoding": "FP15"}).items()}
+    assert query == {name: [value] for name, value in (chosen | {"until": "endless"}).items()}
     page.reload()
     expect_chosen()
-    page.go_back()  # from FP15
+    page.go_back()  # from endless
     page.go_back()  # from test
     expect(page.locator("#split")).to_have_value("train")
     expect(page.locator("#dim")).to_have_value("4-6")
@@ -297,23 +308,22 @@ def test_a_busy_service_and_a_cut_stream_are_asked_again(open_page):
     expect(page.locator("#seen")).to_have_text("100,000")
 
 
-def test_an_api_key_is_asked_for_and_sent_as_a_header_only(open_page):
-    page = open_page()
-
-    def locked(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer open sesame":
-            route.continue_()
-        else:
-            route.fulfill(status=401, body='{"status": 401, "detail": "an API key is needed"}')
-
-    page.route("**/v1/**", locked)
-    page.reload()
-    page.get_by_label("API key").fill("open sesame")
-    page.get_by_role("button", name="Use this key").click()
+def test_an_api_key_is_asked_for_and_sent_as_a_header_only(start_server, browser):
+    private = start_server(MATSTREAM_API_KEYS="sesame")
+    page = browser.new_page()
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(private.url)
+    for key, status in (("simsim", "The service does not know this API key."), ("sesame", "")):
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.locator("#status")).to_have_text(status)
     expect(page.locator(".sample")).to_have_count(3)
     expect(page.get_by_label("API key")).to_be_hidden()
     expect(page.locator("#curl")).to_contain_text("Authorization: Bearer $MATSTREAM_API_KEY")
-    assert "sesame" not in page.url + page.locator("#url").inner_text() + page.locator("#curl").inner_text()
+    read_100_000(page)
+    assert not [url for url in [*urls, page.url] if "sesame" in url]
+    page.close()
 
 
 @pytest.mark.parametrize("query", ["", "?operation=eigenvectors&dim=3-9", "?operation=svd&dim=40&noise=-1"])
