@@ -59,7 +59,8 @@ export class Histogram {
   /** All counts in order, { from, to, count }: those below the axis, of each bin, and above. */
   *rows() {
     yield { from: -Infinity, to: this.low, count: this.below };
-    for (const [bin, count] of this.counts.entries()) yield { from: this.edge(bin), to: this.edge(bin + 1), count };
+    for (const [bin, count] of this.counts.entries())
+      yield { from: this.edge(bin), to: this.edge(bin + 1), count };
     yield { from: this.high, to: Infinity, count: this.above };
   }
 
@@ -70,7 +71,8 @@ export class Histogram {
 }
 
 function around(low, high, positive) {
-  const room = 0.12 * (high - low || Math.abs(high) || 1);
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const room = 0.12 * Math.max(high - low, size / 100) || 1; // some if all values are one, but for rounding
   return new Histogram(positive ? 0 : low - room, high + room);
 }
 
@@ -96,14 +98,18 @@ export function draw(canvas, histogram, law, label) {
   const densities = histogram.counts.map((count) => count / total / histogram.width);
   const lawDensities = law ? histogram.shares(law.cdf).map((share) => share / histogram.width) : [0];
   const top = 1.08 * (Math.max(...densities, ...lawDensities) || 1);
-  const x = (value) => MARGIN.left + ((value - histogram.low) / (histogram.high - histogram.low)) * plot.width;
+  const x = (value) =>
+    MARGIN.left + ((value - histogram.low) / (histogram.high - histogram.low)) * plot.width;
   const y = (density) => MARGIN.top + plot.height * (1 - density / top);
 
   pen.lineWidth = 1;
   pen.textBaseline = "middle";
   for (const tick of ticks(0, top, plot.height / 60)) {
     pen.strokeStyle = colour("grid");
-    line(pen, [[MARGIN.left, y(tick.at)], [width - MARGIN.right, y(tick.at)]]);
+    line(pen, [
+      [MARGIN.left, y(tick.at)],
+      [width - MARGIN.right, y(tick.at)],
+    ]);
     pen.fillStyle = colour("muted");
     pen.textAlign = "right";
     pen.fillText(tick.text, MARGIN.left - 8, y(tick.at));
@@ -111,7 +117,10 @@ export function draw(canvas, histogram, law, label) {
   pen.textAlign = "center";
   for (const tick of ticks(histogram.low, histogram.high, plot.width / 80)) {
     pen.strokeStyle = colour("muted");
-    line(pen, [[x(tick.at), y(0)], [x(tick.at), y(0) + 5]]);
+    line(pen, [
+      [x(tick.at), y(0)],
+      [x(tick.at), y(0) + 5],
+    ]);
     pen.fillText(tick.text, x(tick.at), y(0) + 14);
   }
   pen.fillText(label, MARGIN.left + plot.width / 2, height - 8);
@@ -127,7 +136,10 @@ export function draw(canvas, histogram, law, label) {
     pen.fillRect(left, y(density), x(histogram.edge(bin + 1)) - left - (plot.width > 400), y(0) - y(density));
   });
   pen.strokeStyle = colour("muted");
-  line(pen, [[MARGIN.left, y(0)], [width - MARGIN.right, y(0)]]);
+  line(pen, [
+    [MARGIN.left, y(0)],
+    [width - MARGIN.right, y(0)],
+  ]);
   if (law) {
     const step = (histogram.high - histogram.low) / 400;
     const points = Array.from({ length: 400 }, (_, i) => {

@@ -81,11 +81,19 @@ const PRODUCTS = {
 
 const COEFFICIENTS = {
   uniform: { name: "the uniform law of the entries", exact: true, cdf: (m, n, s) => uniform(s) },
-  gaussian: { name: "the normal law of the entries", exact: true, cdf: (m, n, s) => normal(s / Math.sqrt(3)) },
+  gaussian: {
+    name: "the normal law of the entries",
+    exact: true,
+    cdf: (m, n, s) => normal(s / Math.sqrt(3)),
+  },
 };
 
 const SUMS = {
-  uniform: { name: "the triangular law of two uniforms' sum", exact: true, cdf: (m, n, s) => triangular(2 * s) },
+  uniform: {
+    name: "the triangular law of two uniforms' sum",
+    exact: true,
+    cdf: (m, n, s) => triangular(2 * s),
+  },
   gaussian: {
     name: "the normal law of two normals' sum",
     exact: true,
@@ -99,14 +107,26 @@ const singularValues = { what: "singular values", law: () => SINGULAR_VALUES, we
 const entries = (law, weight) => ({ what: "entries", law, weight });
 
 const QUANTITIES = {
-  add: entries((spec) => SUMS[spec.coefficients], (m, n) => m * n),
+  add: entries(
+    (spec) => SUMS[spec.coefficients],
+    (m, n) => m * n,
+  ),
   eigenvalues,
   eigenvectors: { ...eigenvalues, rowZeroOnly: true },
-  matmul: entries(() => PRODUCTS, (m, n) => n * n),
-  matvec: entries(() => PRODUCTS, (m, n) => n),
+  matmul: entries(
+    () => PRODUCTS,
+    (m, n) => n * n,
+  ),
+  matvec: entries(
+    () => PRODUCTS,
+    (m, n) => n,
+  ),
   singular_values: singularValues,
   svd: { ...singularValues, rowZeroOnly: true },
-  transpose: entries((spec) => COEFFICIENTS[spec.coefficients], (m, n) => m * n),
+  transpose: entries(
+    (spec) => COEFFICIENTS[spec.coefficients],
+    (m, n) => m * n,
+  ),
 };
 
 /** What the histogram of an operation counts: { what, rowZeroOnly }. */
@@ -123,11 +143,17 @@ export function lawOf(spec) {
   const parts = [];
   for (const m of spread(spec.dim)) {
     for (const n of spec.cols ? spread(spec.cols) : [m]) {
-      for (const s of spread(spec.scale)) parts.push({ cdf: law.cdf(m, n, s), weight: quantity.weight(m, n) });
+      for (const s of spread(spec.scale))
+        parts.push({ cdf: law.cdf(m, n, s), weight: quantity.weight(m, n) });
     }
   }
   const total = parts.reduce((sum, part) => sum + part.weight, 0);
-  return { ...law, cdf: (x) => parts.reduce((sum, part) => sum + part.weight * part.cdf(x), 0) / total };
+  const known = new Map(); // every drawing asks for the same points
+  const cdf = (x) => {
+    if (!known.has(x)) known.set(x, parts.reduce((sum, part) => sum + part.weight * part.cdf(x), 0) / total);
+    return known.get(x);
+  };
+  return { ...law, cdf };
 }
 
 /** The values of "5" or "5-15"; of a long range, 30 that stand for it. */

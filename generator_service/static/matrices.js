@@ -55,8 +55,14 @@ function matrix(rows, caption, headRow) {
 
 function words({ input, target }) {
   const list = element("dl", { className: "words" });
-  for (const [name, text] of [["Input in words", input], ["Target in words", target]]) {
-    list.append(element("dt", { textContent: name }), element("dd", { className: "frame", textContent: text }));
+  for (const [name, text] of [
+    ["Input in words", input],
+    ["Target in words", target],
+  ]) {
+    list.append(
+      element("dt", { textContent: name }),
+      element("dd", { className: "frame", textContent: text }),
+    );
   }
   return list;
 }

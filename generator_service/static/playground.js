@@ -30,10 +30,17 @@ const controls = form.elements;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
+const GROWING =
+  "which the values approach as dimensions grow; those of small matrices have a shape of their own";
+
+const NO_PICTURE = { histogram: null, law: null };
+const NOTHING_SEEN = { seen: 0, residual: 0, redrawn: 0, rate: 0 };
+
 let catalog;
-let picture = { histogram: null, law: null }; // on the canvas
+let picture = NO_PICTURE; // on the canvas
 let looking = new AbortController(); // the samples being fetched
 let running = null; // the stream being read: an AbortController
+let again = false; // whether a stream was stopped only to show something else
 
 // ---------------------------------------------------------------- controls and URLs
 
@@ -60,21 +67,21 @@ function use(control, shown) {
   control.closest(".field").hidden = !shown;
 }
 
-/** The form as query parameters, without what is taken anyway. */
+/** The form as pairs of name and value, without what is taken anyway. */
 function chosen() {
   const given = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
-  return given.filter(([name, value]) => value !== DEFAULTS[name] || name === "operation");
+  return given.filter(([name, value]) => name === "operation" || (value && value !== DEFAULTS[name]));
 }
 
 /** The stream's part of the form as the query of /v1/stream and /v1/samples. */
 function streamQuery() {
-  const spec = chosen().filter(([name, value]) => value && name !== "encoding" && name !== "until");
-  return new URLSearchParams(spec).toString();
+  return new URLSearchParams(chosen().filter(([name]) => name !== "encoding" && name !== "until")).toString();
 }
 
+/** Fill the form from the page's URL; each control comes after those that decide what it offers. */
 function fillFromUrl() {
   const given = new URLSearchParams(location.search || FIRST_VISIT);
-  for (const name of ["operation", ...Object.keys(DEFAULTS)]) {
+  for (const name of Object.keys(DEFAULTS)) {
     const control = controls[name];
     control.value = given.get(name) ?? DEFAULTS[name];
     if (control.selectedIndex === -1) control.value = DEFAULTS[name]; // the URL names what is not offered
@@ -87,12 +94,12 @@ function fillFromUrl() {
 
 /** Show what the form asks for: its code, a few samples, its law. A running stream starts again. */
 async function show() {
-  const streaming = running !== null;
+  again ||= running !== null;
   stop("");
   describe();
-  if (!(await look())) return;
+  if (!(await look()) || running) return;
   startPicture();
-  if (streaming) watch();
+  if (again) watch();
 }
 
 /** Fetch and show a few samples; false where there are none to show. */
@@ -103,7 +110,7 @@ async function look() {
   const { operation, encoding } = controls;
   try {
     const query = `${streamQuery()}&count=${SAMPLES}&encoding=${encoding.value}`;
-    const response = await ask(`v1/samples?${query}`, signal, tell);
+    const response = await ask(`v1/samples?${query}`, signal, say);
     const { samples } = await response.json();
     refuse(null);
     const { rowZeroOnly } = quantityOf(operation.value);
@@ -140,26 +147,32 @@ function refuse(error) {
   $("#start").disabled = error !== null;
   if (!error) return;
   $("#samples").replaceChildren();
-  picture = { histogram: null, law: null };
+  $("#law").textContent = "";
+  picture = NO_PICTURE;
+  report(NOTHING_SEEN);
   paint();
 }
 
 /** The stream's URL, and how to read it elsewhere. */
 function describe() {
   const url = new URL(`v1/stream?${streamQuery()}&count=100000`, location.href).href;
-  const header = hasKey() ? ` \\\n  --header "Authorization: Bearer $MATSTREAM_API_KEY"` : "";
-  const request = hasKey()
-    ? `key = os.environ["MATSTREAM_API_KEY"]
-request = Request("${url}", headers={"Authorization": f"Bearer {key}"})`
-    : `request = "${url}"`;
+  const key = hasKey();
   $("#url").textContent = url;
-  $("#curl").textContent = `curl '${url}'${header} \\\n  --output samples.arrows`;
-  $("#python").textContent = `${hasKey() ? "import os\n" : ""}from urllib.request import ${hasKey() ? "Request, " : ""}urlopen
-import pyarrow as pa
-
-${request}
-table = pa.ipc.open_stream(urlopen(request)).read_all()
-print(table)  # index, input, target, residual, attempt`;
+  $("#curl").textContent = [
+    `curl '${url}'`,
+    ...(key ? [`--header "Authorization: Bearer $MATSTREAM_API_KEY"`] : []),
+    "--output samples.arrows",
+  ].join(" \\\n  ");
+  $("#python").textContent = [
+    ...(key ? ["import os"] : []),
+    `from urllib.request import ${key ? "Request, " : ""}urlopen`,
+    "import pyarrow as pa",
+    "",
+    `url = "${url}"`,
+    ...(key ? ['key = {"Authorization": "Bearer " + os.environ["MATSTREAM_API_KEY"]}'] : []),
+    `table = pa.ipc.open_stream(urlopen(${key ? "Request(url, headers=key)" : "url"})).read_all()`,
+    "print(table)  # index, input, target, residual, attempt",
+  ].join("\n");
   letScroll();
 }
 
@@ -169,11 +182,12 @@ function startPicture() {
   const law = lawOf(spec);
   const { what } = quantityOf(spec.operation);
   picture = { law, what, histogram: law && Histogram.forLaw(law.cdf) };
-  $("#live-title").textContent = what === "entries" ? "Live: the entries of the targets" : `Live: the ${what}`;
+  $("#live-title").textContent =
+    what === "entries" ? "Live: the entries of the targets" : `Live: the ${what}`;
   $("#law").textContent = law
-    ? `The line is ${law.name}, ${law.exact ? "exact at every dimension" : "which the values approach as dimensions grow; those of small matrices have a shape of their own"}.`
+    ? `The line is ${law.name}, ${law.exact ? "exact at every dimension" : GROWING}.`
     : "No law is drawn: this page knows none for these values.";
-  report({ seen: 0, residual: 0, redrawn: 0, rate: 0 });
+  report(NOTHING_SEEN);
   paint();
 }
 
@@ -187,7 +201,9 @@ function report({ seen, residual, redrawn, rate }) {
   $("#redrawn").textContent = whole(redrawn);
   $("#gap").textContent = law && counted ? histogram.gap(law.cdf).toFixed(4) : "–";
   // Kolmogorov's 95% point; values of one sample may hang together, so that samples are what counts
-  const chance = law?.exact ? `chance alone: up to ${(1.36 / Math.sqrt(seen)).toFixed(4)}` : "not exact at this dimension";
+  const chance = law?.exact
+    ? `chance alone: up to ${(1.36 / Math.sqrt(seen)).toFixed(4)}`
+    : "not exact at this dimension";
   $("#chance").textContent = law && seen ? chance : "";
   const outside = counted ? (histogram.below + histogram.above) / counted : 0;
   $("#outside").textContent = outside
@@ -209,7 +225,8 @@ function tabulate() {
   const { histogram, law } = picture;
   const rows = histogram ? [...histogram.rows()] : [];
   const expected = ({ from, to }) => (law.cdf(to) - law.cdf(from)) * histogram.total;
-  const edge = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "").replaceAll("-", "−");
+  const edge = (value) =>
+    (Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "").replaceAll("-", "−");
   $("#bins tbody").replaceChildren(
     ...rows.map((bin) => {
       const row = document.createElement("tr");
@@ -227,10 +244,11 @@ function tabulate() {
 async function watch() {
   const run = new AbortController();
   running = run;
+  again = false;
   $("#start").textContent = "Stop";
   startPicture();
   const mine = picture;
-  const total = { seen: 0, residual: 0, redrawn: 0, rate: 0 };
+  const total = { ...NOTHING_SEEN };
   const began = performance.now();
   let painted = 0;
   const paintAll = () => {
@@ -239,7 +257,6 @@ async function watch() {
     painted = performance.now();
   };
   try {
-    const say = (words) => tell(words || "Reading the stream.");
     for await (const batch of batches(wanted(), run.signal, say)) {
       mine.histogram ??= Histogram.forValues(batch.values);
       mine.histogram.add(batch.values);
@@ -276,13 +293,14 @@ function stop(words) {
   running?.abort();
   running = null;
   $("#start").textContent = "Start the stream";
-  tell(words);
+  say(words);
 }
 
-/** Say what goes on, to the eye and to a screen reader; saying it again is not announced. */
-function tell(words) {
+/** Say what goes on, "" for nothing unusual; what is said already is not announced again. */
+function say(words) {
   const status = $("#status");
-  if (status.textContent !== words) status.textContent = words;
+  const now = words || (running ? "Reading the stream." : "");
+  if (status.textContent !== now) status.textContent = now;
 }
 
 // ---------------------------------------------------------------- what people do
@@ -316,22 +334,18 @@ async function copy(button) {
   // the clipboard's own interface is there on https and localhost only
   if (navigator.clipboard) await navigator.clipboard.writeText(code.textContent);
   else document.execCommand("copy");
-  tellCopied(button);
-}
-
-function tellCopied(button) {
-  const name = button.textContent;
   button.textContent = "Copied";
-  button.disabled = true;
-  setTimeout(() => Object.assign(button, { textContent: name, disabled: false }), 1500);
+  say("Copied.");
+  setTimeout(() => (button.textContent = "Copy"), 1500);
 }
 
 // ---------------------------------------------------------------- start
 
-catalog = await (await ask("v1/catalog", looking.signal, tell)).json();
+catalog = await (await ask("v1/catalog", looking.signal, say)).json();
 options(controls.operation, Object.keys(catalog.operations));
 options(controls.coefficients, catalog.coefficients);
 options(controls.encoding, catalog.encodings);
+form.inert = false;
 for (const [name, words] of Object.entries(catalog.parameters)) {
   const hint = document.getElementById(`${name}-hint`);
   if (hint && name !== "operation") hint.textContent = words;

@@ -67,6 +67,7 @@ export function pause(seconds, signal) {
 function keyGiven(signal) {
   const form = document.querySelector("#key");
   form.hidden = false;
+  form.elements.key.focus();
   return new Promise((resolve, reject) => {
     const given = (event) => {
       event.preventDefault();
