@@ -136,7 +136,7 @@ function letScroll() {
 /** The service's refusal in words, or null: all of it on top, each sentence by the control it blames. */
 function refuse(error) {
   if (error && !(error instanceof Refused)) throw error;
-  $("#problem").textContent = error ? `The service refuses this: ${error.message}` : "";
+  $("#problem").textContent = error ? `The service says: ${error.message}` : "";
   for (const field of document.querySelectorAll(".field")) {
     const control = field.querySelector("input, select");
     const blamed = error?.errors.filter((each) => each.field === control.name) ?? [];

@@ -2,7 +2,7 @@
 
 import { ask, pause } from "./service.js";
 
-const RANGE = 50_000; // samples a request
+const RANGE = 100_000; // samples a request
 
 /**
  * The batches of samples [0, until) of the stream of `query`, at most `most` samples a request, each as
@@ -15,24 +15,29 @@ export async function* batches({ query, until, most, rowZeroOnly }, signal, say)
     const count = Math.min(RANGE, most, until - position);
     const end = position + count;
     const response = await ask(`v1/stream?${query}&start=${position}&count=${count}`, signal, say);
-    try {
-      for await (const batch of await Arrow.RecordBatchReader.from(response)) {
-        position += batch.numRows;
-        yield {
-          rows: batch.numRows,
-          values: valuesOf(batch, rowZeroOnly),
-          residual: column(batch, "residual").values.reduce((a, b) => Math.max(a, b), 0),
-          redrawn: column(batch, "attempt").values.reduce((n, attempt) => n + (attempt > 0), 0),
-        };
-      }
-    } catch {
-      // what has come is whole batches: what is missing is asked for below
+    for await (const batch of wholeBatches(response)) {
+      position += batch.numRows;
+      yield {
+        rows: batch.numRows,
+        values: valuesOf(batch, rowZeroOnly),
+        residual: column(batch, "residual").values.reduce((a, b) => Math.max(a, b), 0),
+        redrawn: column(batch, "attempt").values.reduce((n, attempt) => n + (attempt > 0), 0),
+      };
     }
     signal.throwIfAborted(); // an aborted stream, as a cut one, may read as a complete one
     if (position < end) {
       say(`The connection broke. Going on at sample ${position.toLocaleString("en")}.`);
       await pause(1, signal);
     }
+  }
+}
+
+/** The batches that a response brings, were it cut in the middle. */
+async function* wholeBatches(response) {
+  try {
+    yield* await Arrow.RecordBatchReader.from(response);
+  } catch {
+    // the connection broke, or was aborted: what did not come is not counted
   }
 }
 
