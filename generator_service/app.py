@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -177,6 +177,12 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
             swagger_css_url=f"{swagger}/swagger-ui.css",
             swagger_favicon_url=f"{swagger}/favicon-32x32.png",
         )
+
+    @app.head("/", include_in_schema=False)
+    @app.get("/", include_in_schema=False)
+    async def playground() -> Response:
+        """The page on which people choose a stream and watch it."""
+        return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": "default-src 'self'"})
 
     app.mount("/static", StaticFiles(directory=STATIC))
     return app

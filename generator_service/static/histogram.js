@@ -1,0 +1,177 @@
+// Counting values into bins, comparing the counts with a law, and drawing both.
+
+import { quantile } from "./laws.js";
+
+const BINS = 100;
+const MARGIN = { left: 60, right: 14, top: 14, bottom: 44 }; // of the plot, for its axes
+
+/** Counts of values in equal bins of [low, high], and of those outside. */
+export class Histogram {
+  counts = new Float64Array(BINS);
+  below = 0;
+  above = 0;
+
+  constructor(low, high) {
+    this.low = low;
+    this.high = high;
+    this.width = (high - low) / BINS;
+  }
+
+  /** An axis wide enough for a law. */
+  static forLaw(cdf) {
+    return around(quantile(cdf, 0.001), quantile(cdf, 0.999), cdf(0) === 0);
+  }
+
+  /** An axis wide enough for the bulk of some values; far tails are left outside. */
+  static forValues(values) {
+    const some = values.slice(0, 20_000).sort();
+    return around(some[Math.floor(0.01 * some.length)], some[Math.floor(0.99 * some.length)], some[0] >= 0);
+  }
+
+  get total() {
+    return this.counts.reduce((a, b) => a + b, this.below + this.above);
+  }
+
+  edge(bin) {
+    return this.low + bin * this.width;
+  }
+
+  add(values) {
+    for (const value of values) {
+      const bin = Math.floor((value - this.low) / this.width);
+      if (bin < 0) this.below++;
+      else if (bin >= BINS) this.above++;
+      else this.counts[bin]++;
+    }
+  }
+
+  /** The largest gap between the counts' cumulative curve and a law's, over the edges of the bins. */
+  gap(cdf) {
+    const total = this.total;
+    let [sum, gap] = [0, 0];
+    for (const { to, count } of this.rows()) {
+      sum += count;
+      gap = Math.max(gap, Math.abs(sum / total - cdf(to)));
+    }
+    return gap;
+  }
+
+  /** All counts in order, { from, to, count }: those below the axis, of each bin, and above. */
+  *rows() {
+    yield { from: -Infinity, to: this.low, count: this.below };
+    for (const [bin, count] of this.counts.entries())
+      yield { from: this.edge(bin), to: this.edge(bin + 1), count };
+    yield { from: this.high, to: Infinity, count: this.above };
+  }
+
+  /** The share of a law in each bin. */
+  shares(cdf) {
+    return this.counts.map((_, bin) => cdf(this.edge(bin + 1)) - cdf(this.edge(bin)));
+  }
+}
+
+function around(low, high, positive) {
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const room = 0.12 * Math.max(high - low, size / 100) || 1; // some if all values are one, but for rounding
+  return new Histogram(positive ? 0 : low - room, high + room);
+}
+
+/** Draw a histogram, and the law it should follow, if any, on a canvas as large as its style says. */
+export function draw(canvas, histogram, law, label) {
+  const { width, height } = canvas.getBoundingClientRect();
+  canvas.width = Math.round(width * devicePixelRatio);
+  canvas.height = Math.round(height * devicePixelRatio);
+  const style = getComputedStyle(canvas);
+  const colour = (name) => style.getPropertyValue(`--${name}`);
+  const pen = canvas.getContext("2d");
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  pen.font = `12px ${style.fontFamily}`;
+  pen.textAlign = "center";
+  if (!histogram) {
+    pen.fillStyle = colour("muted");
+    pen.fillText("Nothing to draw yet", width / 2, height / 2);
+    return;
+  }
+
+  const plot = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  const total = histogram.total || 1;
+  const densities = histogram.counts.map((count) => count / total / histogram.width);
+  const lawDensities = law ? histogram.shares(law.cdf).map((share) => share / histogram.width) : [0];
+  const top = 1.08 * (Math.max(...densities, ...lawDensities) || 1);
+  const x = (value) =>
+    MARGIN.left + ((value - histogram.low) / (histogram.high - histogram.low)) * plot.width;
+  const y = (density) => MARGIN.top + plot.height * (1 - density / top);
+
+  pen.lineWidth = 1;
+  pen.textBaseline = "middle";
+  for (const tick of ticks(0, top, plot.height / 60)) {
+    pen.strokeStyle = colour("grid");
+    line(pen, [
+      [MARGIN.left, y(tick.at)],
+      [width - MARGIN.right, y(tick.at)],
+    ]);
+    pen.fillStyle = colour("muted");
+    pen.textAlign = "right";
+    pen.fillText(tick.text, MARGIN.left - 8, y(tick.at));
+  }
+  pen.textAlign = "center";
+  for (const tick of ticks(histogram.low, histogram.high, plot.width / 80)) {
+    pen.strokeStyle = colour("muted");
+    line(pen, [
+      [x(tick.at), y(0)],
+      [x(tick.at), y(0) + 5],
+    ]);
+    pen.fillText(tick.text, x(tick.at), y(0) + 14);
+  }
+  pen.fillText(label, MARGIN.left + plot.width / 2, height - 8);
+  pen.save();
+  pen.translate(10, MARGIN.top + plot.height / 2);
+  pen.rotate(-Math.PI / 2);
+  pen.fillText("density", 0, 0);
+  pen.restore();
+
+  pen.fillStyle = colour("bars");
+  densities.forEach((density, bin) => {
+    const left = x(histogram.edge(bin));
+    pen.fillRect(left, y(density), x(histogram.edge(bin + 1)) - left - (plot.width > 400), y(0) - y(density));
+  });
+  pen.strokeStyle = colour("muted");
+  line(pen, [
+    [MARGIN.left, y(0)],
+    [width - MARGIN.right, y(0)],
+  ]);
+  if (law) {
+    const step = (histogram.high - histogram.low) / 400;
+    const points = Array.from({ length: 400 }, (_, i) => {
+      const value = histogram.low + (i + 0.5) * step;
+      return [x(value), y((law.cdf(value + step / 2) - law.cdf(value - step / 2)) / step)];
+    });
+    pen.beginPath();
+    pen.rect(MARGIN.left, 0, plot.width, height);
+    pen.clip();
+    pen.strokeStyle = colour("law");
+    pen.lineWidth = 2.5;
+    line(pen, points);
+  }
+}
+
+function line(pen, points) {
+  pen.beginPath();
+  for (const point of points) pen.lineTo(...point);
+  pen.stroke();
+}
+
+/** About `count` round numbers in [low, high]. */
+function ticks(low, high, count) {
+  const rough = (high - low) / Math.max(2, count);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const first = Math.ceil(low / step);
+  const length = Math.floor(high / step) - first + 1;
+  const small = step >= 1e-4 && Math.max(-low, high) < 1e6;
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  return Array.from({ length }, (_, i) => {
+    const at = (first + i) * step;
+    return { at, text: (small ? at.toFixed(digits) : at.toPrecision(2)).replace("-", "−") };
+  });
+}

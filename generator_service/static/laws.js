@@ -1,0 +1,180 @@
+// The laws that values of a target follow, as cumulative distribution functions x -> P(X ≤ x).
+// σ = √n·s/√3 is the deviation of the eigenvalues of a random symmetric matrix of scale s.
+
+const clamp = (x) => Math.max(-1, Math.min(1, x));
+
+const uniform = (bound) => (x) => (1 + clamp(x / bound)) / 2;
+
+const triangular = (bound) => (x) => {
+  const t = clamp(x / bound);
+  return t < 0 ? (1 + t) ** 2 / 2 : 1 - (1 - t) ** 2 / 2;
+};
+
+const normal = (deviation) => (x) => (1 + erf(x / deviation / Math.SQRT2)) / 2;
+
+const laplace = (deviation) => (x) => {
+  const tail = Math.exp((-Math.abs(x) * Math.SQRT2) / deviation) / 2;
+  return x < 0 ? tail : 1 - tail;
+};
+
+const semicircle = (deviation) => (x) => {
+  const t = clamp(x / (2 * deviation));
+  return 1 / 2 + (t * Math.sqrt(1 - t * t) + Math.asin(t)) / Math.PI;
+};
+
+/** Marchenko–Pastur: eigenvalues of GᵀG/N, G of N×(ratio·N) entries of this variance, 0 < ratio ≤ 1. */
+const marchenkoPastur = (ratio, variance) => (x) => {
+  const low = variance * (1 - Math.sqrt(ratio)) ** 2;
+  const high = variance * (1 + Math.sqrt(ratio)) ** 2;
+  if (x <= low) return 0;
+  if (x >= high) return 1;
+  const r = Math.sqrt((high - x) / (x - low));
+  const root = Math.sqrt((high - x) * (x - low)) / variance;
+  const upper = (1 + ratio) * Math.atan((r * r - 1) / (2 * r));
+  const lower =
+    ratio < 1 ? (1 - ratio) * Math.atan((low * r * r - high) / (2 * variance * (1 - ratio) * r)) : 0;
+  return (Math.PI * ratio + root - upper + lower) / (2 * Math.PI * ratio);
+};
+
+const magnitude = (law) => (x) => (x <= 0 ? 0 : law(x) - law(-x));
+
+/** The error function, to 1.5e-7 (Abramowitz & Stegun 7.1.26). */
+function erf(x) {
+  const t = 1 / (1 + 0.3275911 * Math.abs(x));
+  const a = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592];
+  return Math.sign(x) * (1 - a.reduce((sum, each) => sum * t + each, 0) * t * Math.exp(-x * x));
+}
+
+const sigma = (n, s) => Math.sqrt(n / 3) * s;
+
+// { name, exact, cdf: (m, n, s) }; exact where it holds at every dimension, else as dimensions grow
+const EIGENVALUES = {
+  semicircle: { name: "the semicircle law", cdf: (m, n, s) => semicircle(sigma(n, s)) },
+  positive: { name: "the semicircle law, folded at 0", cdf: (m, n, s) => magnitude(semicircle(sigma(n, s))) },
+  uniform: { name: "the uniform law", exact: true, cdf: (m, n, s) => uniform(Math.sqrt(3) * sigma(n, s)) },
+  gaussian: { name: "the normal law", exact: true, cdf: (m, n, s) => normal(sigma(n, s)) },
+  laplace: { name: "the Laplace law", exact: true, cdf: (m, n, s) => laplace(sigma(n, s)) },
+  abs_laplace: {
+    name: "the Laplace law, folded at 0",
+    exact: true,
+    cdf: (m, n, s) => magnitude(laplace(sigma(n, s))),
+  },
+  marchenko_pastur: {
+    name: "the Marchenko–Pastur law",
+    cdf: (m, n, s) => (x) => marchenkoPastur(1, s / 3)(x / n),
+  },
+};
+
+const SINGULAR_VALUES = {
+  name: "the Marchenko–Pastur law of singular values",
+  cdf: (m, n, s) => {
+    const most = Math.max(m, n);
+    const squares = marchenkoPastur(Math.min(m, n) / most, s ** 2 / 3);
+    return (y) => (y <= 0 ? 0 : squares(y ** 2 / most));
+  },
+};
+
+const PRODUCTS = {
+  name: "the normal law of long sums",
+  cdf: (m, n, s) => normal((Math.sqrt(m) * s ** 2) / 3),
+};
+
+const COEFFICIENTS = {
+  uniform: { name: "the uniform law of the entries", exact: true, cdf: (m, n, s) => uniform(s) },
+  gaussian: {
+    name: "the normal law of the entries",
+    exact: true,
+    cdf: (m, n, s) => normal(s / Math.sqrt(3)),
+  },
+};
+
+const SUMS = {
+  uniform: {
+    name: "the triangular law of two uniforms' sum",
+    exact: true,
+    cdf: (m, n, s) => triangular(2 * s),
+  },
+  gaussian: {
+    name: "the normal law of two normals' sum",
+    exact: true,
+    cdf: (m, n, s) => normal(s * Math.sqrt(2 / 3)),
+  },
+};
+
+// what the histogram counts: the eigenvalues or singular values of a target, or its entries
+const eigenvalues = { what: "eigenvalues", law: (spec) => EIGENVALUES[spec.spectrum], weight: (m, n) => n };
+const singularValues = { what: "singular values", law: () => SINGULAR_VALUES, weight: Math.min };
+const entries = (law, weight) => ({ what: "entries", law, weight });
+
+const QUANTITIES = {
+  add: entries(
+    (spec) => SUMS[spec.coefficients],
+    (m, n) => m * n,
+  ),
+  eigenvalues,
+  eigenvectors: { ...eigenvalues, rowZeroOnly: true },
+  matmul: entries(
+    () => PRODUCTS,
+    (m, n) => n * n,
+  ),
+  matvec: entries(
+    () => PRODUCTS,
+    (m, n) => n,
+  ),
+  singular_values: singularValues,
+  svd: { ...singularValues, rowZeroOnly: true },
+  transpose: entries(
+    (spec) => COEFFICIENTS[spec.coefficients],
+    (m, n) => m * n,
+  ),
+};
+
+/** What the histogram of an operation counts: { what, rowZeroOnly }. */
+export const quantityOf = (operation) => QUANTITIES[operation] ?? entries(() => undefined);
+
+/**
+ * The law { name, exact, cdf } of the values that the histogram of a spec counts, null where none is known.
+ * Where the spec draws dimensions or scales, the law is a mixture: a matrix counts once for each of its values.
+ */
+export function lawOf(spec) {
+  const quantity = quantityOf(spec.operation);
+  const law = spec.structure === "none" ? quantity.law(spec) : undefined;
+  if (!law) return null;
+  const parts = [];
+  for (const m of spread(spec.dim)) {
+    for (const n of spec.cols ? spread(spec.cols) : [m]) {
+      for (const s of spread(spec.scale))
+        parts.push({ cdf: law.cdf(m, n, s), weight: quantity.weight(m, n) });
+    }
+  }
+  const total = parts.reduce((sum, part) => sum + part.weight, 0);
+  const known = new Map(); // every drawing asks for the same points
+  const cdf = (x) => {
+    if (!known.has(x)) known.set(x, parts.reduce((sum, part) => sum + part.weight * part.cdf(x), 0) / total);
+    return known.get(x);
+  };
+  return { ...law, cdf };
+}
+
+/** The values of "5" or "5-15"; of a long range, 30 that stand for it. */
+function spread(text) {
+  const range = text.match(/^(\d+)-(\d+)$/);
+  if (!range) return [Number(text)];
+  const [low, high] = range.slice(1).map(Number);
+  const length = Math.min(high - low + 1, 30);
+  const step = (high - low + 1) / length;
+  return Array.from({ length }, (_, i) => low - 0.5 + (i + 0.5) * step);
+}
+
+/** Where a cumulative law passes p. */
+export function quantile(cdf, p) {
+  let high = 1;
+  while (cdf(high) < p || cdf(-high) > p) high *= 2;
+  let low = -high;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (cdf(middle) < p) low = middle;
+    else high = middle;
+  }
+  return high;
+}
