@@ -46,7 +46,7 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
     )
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{listener.getsockname()[1]}"
-    logs.logger.info("serving at %s, its API described at %s/docs", url, url)
+    logs.logger.info("serving at %s, for people too: open it in a browser", url)
     if workers > 1:
         with tempfile.TemporaryDirectory(prefix="matstream-") as shared:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when metrics are imported, in the workers
