@@ -15,6 +15,7 @@ from generator_service import metrics
 
 logger = logging.getLogger("matstream")
 
+HEALTH = ("/healthz", "/readyz")  # asked every few seconds by whoever watches over the service
 MAX_STALL_SECONDS = 600  # that a reader may take no bytes: then its slot is another's
 
 _A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # of a proxy before us; anything else is replaced
@@ -76,18 +77,25 @@ def log_requests(app: ASGIApp) -> ASGIApp:
             event = {
                 "request_id": request_id.decode(),
                 "method": scope["method"],
-                "path": scope["path"],
-                "query": scope["query_string"].decode("latin-1"),
+                "target": _target(scope),
                 "status": status,
                 "bytes": sent,
                 "seconds": round(time.perf_counter() - started, 4),
                 "client": (scope.get("client") or ("",))[0],
                 "key": scope.get("state", {}).get("key"),
             }
-            text = "%(method)s %(path)s?%(query)s %(status)d, %(bytes)d bytes in %(seconds).3f s"
-            logger.info(("" if ended else "broken off: ") + text, event, extra=event)
+            text = "%(method)s %(target)s %(status)d, %(bytes)d bytes in %(seconds).3f s"
+            level = logging.DEBUG if scope["path"] in HEALTH else logging.INFO
+            logger.log(level, ("" if ended else "broken off: ") + text, event, extra=event)
 
     return logged
+
+
+def _target(scope: Scope) -> str:
+    """Path and query as they came, percent-encoded: no line breaks in them."""
+    query: bytes = scope["query_string"]
+    target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+    return target.decode("latin-1")
 
 
 def _request_id(scope: Scope) -> bytes:
