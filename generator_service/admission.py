@@ -5,14 +5,16 @@ import hashlib
 import hmac
 import math
 import os
+import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pyrate_limiter import AbstractBucket, Duration, InMemoryBucket, Rate, RateItem, SQLiteBucket
 from starlette.exceptions import HTTPException
@@ -40,34 +42,41 @@ class Access(BaseSettings):
         "", description="origins, separated by commas, whose pages may read the service"
     )
 
-    @field_validator("rate")
+    @field_validator("api_keys")
     @classmethod
-    def _is_a_rate(cls, value: str | None) -> str | None:
-        if value is not None:
-            number, _, unit = value.partition("/")
-            if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
-                raise ValueError(f"must be a number per {', '.join(_UNITS)}, such as 600/minute")
+    def _are_keys(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _keys(value):
+            raise ValueError("must have a key in it, or not be set: without keys all are let in")
         return value
 
-    def keys(self) -> list[bytes]:
-        """Digests of the keys."""
-        given = self.api_keys.get_secret_value().split(",")
-        return [_digest(key.strip()) for key in given if key.strip()]
+    @field_validator("rate")
+    @classmethod
+    def _is_a_rate(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is not None:
+            if not re.fullmatch(rf"[1-9][0-9]{{0,8}}/({'|'.join(_UNITS)})", value):
+                raise ValueError(f"must be a number per {', '.join(_UNITS)}, such as 600/minute")
+            if not _keys(others.data.get("api_keys", SecretStr(""))):
+                raise ValueError("is the rate of each key: set MATSTREAM_API_KEYS too")
+        return value
 
 
 class Door:
     """Lets requests in, or raises the HTTPException that says why not."""
 
     def __init__(self, access: Access) -> None:
-        self.private = bool(access.keys())
-        self._keys = access.keys()
+        self._keys = [_digest(key.encode()) for key in _keys(access.api_keys)]
+        self.private = bool(self._keys)
         self._rate = access.rate
-        self._buckets = _buckets(access, len(self._keys))
+        self._buckets = _buckets(access.rate, len(self._keys))
+        self._counting = ThreadPoolExecutor(
+            1
+        )  # a bucket may be a file, which the event loop must not wait for
         self._slots = asyncio.Semaphore(access.max_streams)
 
     async def check(self, request: Request, credentials: Credentials) -> None:
         """A dependency, where there are keys: the request has one that has not used up its rate."""
-        digest = _digest("" if credentials is None else credentials.credentials)
+        given = "" if credentials is None else credentials.credentials
+        digest = _digest(given.encode("latin-1"))  # the bytes of the header, as ASGI servers decode them
         # every key is compared, in constant time, so that the time taken tells nothing
         matches = [hmac.compare_digest(digest, key) for key in self._keys]
         if not any(matches):
@@ -76,10 +85,14 @@ class Door:
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
         number = matches.index(True)
         request.state.key = number  # for the log, which never has the key itself
-        if self._rate is not None and not _takes(self._buckets[number]):
+        if self._rate is None:
+            return
+        wait = await asyncio.wrap_future(self._counting.submit(_take, self._buckets[number]))
+        if wait:
             metrics.refusals.labels("rate").inc()
-            detail = f"this key has used up its {self._rate} requests"
-            raise HTTPException(429, detail, {"Retry-After": str(_seconds_between(self._rate))})
+            raise HTTPException(
+                429, f"this key has used up its {self._rate} requests", {"Retry-After": str(wait)}
+            )
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -89,15 +102,18 @@ class Door:
             detail = "all slots for streams are taken: ask again"
             raise HTTPException(503, detail, {"Retry-After": str(_RETRY_BUSY)})
         async with self._slots:
-            with metrics.open_streams.track_inprogress():
-                yield
+            yield
 
 
-def _buckets(access: Access, keys: int) -> list[AbstractBucket]:
+def _keys(setting: SecretStr) -> list[str]:
+    return [key.strip() for key in setting.get_secret_value().split(",") if key.strip()]
+
+
+def _buckets(rate: str | None, keys: int) -> list[AbstractBucket]:
     """What each key has used of its rate: in a file, if several workers share it."""
-    if access.rate is None:
+    if rate is None:
         return []
-    number, _, unit = access.rate.partition("/")
+    number, _, unit = rate.partition("/")
     rates = [Rate(int(number), _UNITS[unit])]
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
@@ -106,18 +122,17 @@ def _buckets(access: Access, keys: int) -> list[AbstractBucket]:
     return [SQLiteBucket.init_from_file(rates, f"key_{key}", file, use_file_lock=True) for key in range(keys)]
 
 
-def _takes(bucket: AbstractBucket) -> bool:
-    """Whether a bucket has room for one more request now, which it then takes."""
+def _take(bucket: AbstractBucket) -> int:
+    """Take one request from a bucket; 0 if it was there, else the seconds until one will be."""
     now = bucket.now()
     bucket.leak(now)
-    return bool(bucket.put(RateItem("request", now)))
+    item = RateItem("request", now)
+    if bucket.put(item):
+        return 0
+    milliseconds = bucket.waiting(item)
+    assert isinstance(milliseconds, int)  # not a coroutine, as of asynchronous buckets
+    return max(1, math.ceil(milliseconds / 1000))
 
 
-def _seconds_between(rate: str) -> int:
-    """Whole seconds in which the rate allows one more request."""
-    number, _, unit = rate.partition("/")
-    return math.ceil(int(_UNITS[unit]) / 1000 / int(number))
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -20,7 +20,6 @@ from generator_service import metrics, numerics, problems, samples_json
 from generator_service.admission import Access, Door
 from generator_service.catalog import catalog
 from generator_service.limits import Limits, check_samples, check_stream
-from generator_service.logs import log_requests
 from generator_service.queries import (
     NoQuery,
     SamplesQuery,
@@ -61,6 +60,7 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         version=version("matstream"),
         docs_url=None,  # FastAPI's page loads from a CDN
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         exception_handlers={
             RefusedError: problems.on_refused,
@@ -70,8 +70,12 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
     )
     if access.cors_origins:
         origins = [origin.strip() for origin in access.cors_origins.split(",")]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["Authorization"])
-    app.add_middleware(log_requests)
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_headers=["Authorization", "If-None-Match"],
+            expose_headers=["ETag", "Retry-After", "X-Request-ID"],
+        )
     checked = [Depends(door.check)] if door.private else []
     v1 = APIRouter(prefix="/v1", dependencies=checked, responses=_PROBLEMS)
 
@@ -92,6 +96,7 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         if request.method == "HEAD":
             return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
         await held.enter_async_context(door.slot())
+        held.enter_context(metrics.open_streams.track_inprogress())
         rest = chunks(spec, batches(spec, query, batch_rows, computing), stream_schema)
         # made before the headers go out, so that a spec that cannot be drawn is still a 422
         first = await to_thread.run_sync(next, rest, limiter=waiting)
@@ -148,7 +153,7 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         return {"status": "ready"}
 
     @app.head("/version", include_in_schema=False)
-    @app.get("/version")
+    @app.get("/version", responses=_REFUSED)
     async def versions(request: Request) -> dict[str, Any]:
         """Versions, and the numerics behind the fingerprint of every stream."""
         read_query(NoQuery, request)
@@ -160,7 +165,7 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         }
 
     @app.head("/metrics", include_in_schema=False, dependencies=checked)
-    @app.get("/metrics", dependencies=checked, responses=_METRICS, response_class=Response)
+    @app.get("/metrics", dependencies=checked, responses=_PROBLEMS | _METRICS, response_class=Response)
     async def prometheus() -> Response:
         """Counts for Prometheus, those of every worker added up."""
         return Response(metrics.exposition(), media_type=metrics.MEDIA_TYPE)
@@ -201,8 +206,10 @@ def _response(description: str, media_type: str, schema: dict[str, Any]) -> dict
     return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    422: _response("refused: the field, the value, what is allowed", problems.MEDIA_TYPE, problems.SCHEMA),
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    422: _response("refused: the field, the value, what is allowed", problems.MEDIA_TYPE, problems.SCHEMA)
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = _REFUSED | {
     401: _response(
         "the service has API keys, and this is none of them", problems.MEDIA_TYPE, problems.SCHEMA
     ),

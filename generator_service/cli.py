@@ -1,5 +1,6 @@
 """`matstream serve` and `sample`. What they need is loaded when they run, so that help needs none of it."""
 
+import os
 import sys
 from io import StringIO
 from pathlib import Path
@@ -40,6 +41,7 @@ def serve(
         For a program that starts the service as its child: write the URL as the only line on standard
         output, and end when standard input closes.
     """
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # set for our own workers alone, and read at import
     from generator_service import server
 
     server.run(host, port, workers, embedded=embedded)

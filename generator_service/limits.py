@@ -37,7 +37,9 @@ class Limits(BaseSettings):
 
     max_dim: int = Field(128, ge=1, description="largest dimension of an operand")
     max_count: int = Field(10_000_000, ge=1, description="most samples a request")
-    max_seconds: float = Field(3600, gt=0, description="most estimated seconds of one core a request")
+    max_seconds: float = Field(
+        3600, gt=0, allow_inf_nan=False, description="most estimated seconds of one core a request"
+    )
     max_batch_bytes: int = Field(64 << 20, ge=1 << 20, description="most bytes of input and target a batch")
     max_json_numbers: int = Field(200_000, ge=1, description="most numbers in an answer of /v1/samples")
 

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,6 @@ from generator_service import metrics
 logger = logging.getLogger("matstream")
 
 HEALTH = ("/healthz", "/readyz")  # asked every few seconds by whoever watches over the service
-MAX_STALL_SECONDS = 600  # that a reader may take no bytes: then its slot is another's
 
 _A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # of a proxy before us; anything else is replaced
 
@@ -35,13 +35,15 @@ def configuration(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": plain if sys.stderr.isatty() else as_json},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"meant": {"()": "generator_service.logs.without_what_is_meant"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["meant"]}},
         "root": {"level": level, "handlers": ["stderr"]},
     }
 
 
-class _StalledError(Exception):
-    """A reader that takes no bytes any more."""
+def without_what_is_meant() -> Callable[[logging.LogRecord], bool]:
+    """A filter of what uvicorn calls an error where a stream is broken off on purpose."""
+    return lambda record: not str(record.msg).startswith("ASGI callable returned without completing")
 
 
 def log_requests(app: ASGIApp) -> ASGIApp:
@@ -59,18 +61,14 @@ def log_requests(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            try:
-                async with asyncio.timeout(MAX_STALL_SECONDS):
-                    await send(message)
-            except TimeoutError:
-                raise _StalledError from None
+            await send(message)
             sent += len(message.get("body", b""))
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await app(scope, receive, counting)
-        except (asyncio.CancelledError, _StalledError):
-            pass  # uvicorn closes a connection that is left without its end; the former as the service ends
+        except asyncio.CancelledError:
+            pass  # the service ends: uvicorn closes a connection that is left without its end
         finally:
             route = getattr(scope.get("route"), "path", "none")
             metrics.requests.labels(route, status).inc()

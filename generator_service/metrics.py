@@ -31,7 +31,7 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 disable_created_metrics()  # the times at which counters began
 
-samples = Counter("matstream_samples", "Samples sent.", ["operation"])
+samples = Counter("matstream_samples", "Samples handed to the network.", ["operation"])
 redraws = Counter("matstream_redraws", "Attempts at samples sent, beyond the first of each.", ["operation"])
 residual = Histogram(
     "matstream_residual",
@@ -39,7 +39,7 @@ residual = Histogram(
     ["operation"],
     buckets=[10.0**exponent for exponent in range(-17, -8)],
 )
-sent_bytes = Counter("matstream_sent_bytes", "Bytes of streams sent.")
+sent_bytes = Counter("matstream_sent_bytes", "Bytes of streams handed to the network.")
 compute_seconds = Counter("matstream_compute_seconds", "Seconds of threads that made batches.")
 send_wait_seconds = Counter(
     "matstream_send_wait_seconds", "Seconds that ready batches waited for their readers."

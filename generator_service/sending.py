@@ -4,16 +4,20 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from generator_service import metrics
 from shared.spec import StreamSpec
 from shared.wire import write_stream
+
+MAX_STALL_SECONDS = 300.0  # that a reader may take no bytes: then its slot is another's
 
 
 class Chunk(NamedTuple):
@@ -64,6 +68,27 @@ async def one_ahead(first: Chunk, rest: Iterator[Chunk], threads: CapacityLimite
         metrics.sent_bytes.inc(len(chunk.content))
         metrics.count_sent(chunk.holds)
         chunk = await following
+
+
+def break_stalled(app: ASGIApp) -> ASGIApp:
+    """The app, in which an answer whose reader takes no more bytes is broken off."""
+
+    async def impatient(scope: Scope, receive: Receive, send: Send) -> None:
+        async def in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(MAX_STALL_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise _StalledError from None
+
+        with suppress(_StalledError):  # uvicorn closes a connection that is left without its end
+            await app(scope, receive, in_time)
+
+    return impatient
+
+
+class _StalledError(Exception):
+    """A reader that takes no bytes any more."""
 
 
 def etag(schema: pa.Schema, batch_rows: int) -> str:

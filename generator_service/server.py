@@ -1,8 +1,10 @@
 """Running the service: its socket, its worker processes, its signals, its end."""
 
+import asyncio
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,17 +15,19 @@ from multiprocessing.process import BaseProcess
 
 import uvicorn
 from pydantic import ValidationError
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
-from generator_service import logs
 from generator_service.admission import Access
 from generator_service.limits import Limits
+from generator_service.logs import configuration, log_requests, logger
 from shared.errors import RefusedError, UserError, explain
 
 # that streams have to finish after SIGTERM, so that all is over within 5 even on a busy machine; the parent
 # of several workers takes up to half a second to tell them
 GRACE_SECONDS = 3.5
 WORKERS_GRACE_SECONDS = 3.0
+REQUEST_SECONDS = 10  # in which the head of a request is to come
 
 
 def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
@@ -34,19 +38,22 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
     """
     for settings in (Limits, Access):
         _check(settings)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     listener = _listen(host, port)
     config = uvicorn.Config(
         "generator_service.server:worker_app",
         factory=True,
+        http=_Impatient,
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
-        log_config=logs.configuration("WARNING" if embedded else "INFO"),
-        access_log=False,  # logs.py writes a line for each request
+        log_config=configuration("WARNING" if embedded else "INFO"),
+        access_log=False,  # log_requests writes a line for each request
         server_header=False,
     )
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{listener.getsockname()[1]}"
-    logs.logger.info("serving at %s, for people too: open it in a browser", url)
+    logger.info("serving at %s, for people too: open it in a browser", url)
     if workers > 1:
         with tempfile.TemporaryDirectory(prefix="matstream-") as shared:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when metrics are imported, in the workers
@@ -61,17 +68,37 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
 
 def worker_app() -> object:
     """The service in a process of its own, which ends when its parent does."""
-    from generator_service.app import create_app  # where PROMETHEUS_MULTIPROC_DIR is set
+    from generator_service.app import create_app
+    from generator_service.sending import break_stalled
 
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    return create_app()
+    return log_requests(break_stalled(create_app()))
 
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Impatient(H11Protocol):
+    """Closes a connection on which no whole request comes in time: half of one may not hold it for good."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        self.loop.call_later(REQUEST_SECONDS, self._give_up, self.cycle)
+
+    def _give_up(self, last: RequestResponseCycle | None) -> None:
+        if self.cycle is last and (last is None or last.response_complete):
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -58,7 +58,10 @@ def explain(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list
             owner: Any = model
             for section in item["loc"][:-1]:
                 owner = owner.model_fields[section].annotation
-            message = f"is not a known name; known are {', '.join(owner.model_fields)}"
+            names = ", ".join(owner.model_fields)
+            message = (
+                f"is not a known name; known are {names}" if names else "is not known: there are none here"
+            )
         elif item["type"] == "conflict":
             field = ".".join([*map(str, item["loc"]), item["ctx"]["field"]])
             value = item["ctx"]["value"]

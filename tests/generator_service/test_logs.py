@@ -1,7 +1,6 @@
 import json
 
 import httpx
-import pytest
 
 
 def requests_logged(server):
@@ -30,12 +29,11 @@ def test_every_request_is_a_line_of_json_with_an_id_the_client_sees(start_server
     assert all(line["seconds"] >= 0 and line["timestamp"] and line["level"] == "INFO" for line in lines)
 
 
-@pytest.mark.parametrize("count", [10_000_000])
-def test_a_stream_whose_reader_leaves_is_logged_as_broken_off(start_server, count):
+def test_a_stream_whose_reader_leaves_is_logged_as_broken_off(start_server):
     server = start_server(embedded=False)
     with (
         httpx.Client(base_url=server.url, trust_env=False) as client,
-        client.stream("GET", f"/v1/stream?operation=add&dim=2&count={count}") as answer,
+        client.stream("GET", "/v1/stream?operation=add&dim=2&count=10000000") as answer,
     ):
         next(answer.iter_raw())
     server.process.terminate()

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,12 +84,13 @@ def test_a_worker_that_is_killed_is_survived_and_seen(service):
 def test_all_workers_end_with_their_parent(service):
     alive = workers(service)
     streaming = stream(service.url, SPEC, 0, "train", 0, 10**7, request_samples=10**6)
+    threading.Thread(target=next, args=(streaming, None), daemon=True).start()
+    until(lambda: metric(service.url, "open_streams") > 0)
     service.process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     assert service.process.wait(10) == 0
     assert time.monotonic() - begun < 5
     assert psutil.wait_procs(alive, timeout=1)[1] == []
-    streaming.close()
 
 
 def test_workers_whose_parent_is_killed_end_too(service):
