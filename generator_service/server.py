@@ -45,6 +45,7 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
         "generator_service.server:worker_app",
         factory=True,
         http=_Impatient,
+        h11_max_incomplete_event_size=1 << 18,  # of headers: long ones get an answer in words
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
         log_config=configuration("WARNING" if embedded else "INFO"),

@@ -138,7 +138,7 @@ export const quantityOf = (operation) => QUANTITIES[operation] ?? entries(() => 
  */
 export function lawOf(spec) {
   const quantity = quantityOf(spec.operation);
-  const law = spec.structure === "none" ? quantity.law(spec) : undefined;
+  const law = spec.structure === "none" && !spec.max_abs ? quantity.law(spec) : undefined;
   if (!law) return null;
   const parts = [];
   for (const m of spread(spec.dim)) {

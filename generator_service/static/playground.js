@@ -18,6 +18,7 @@ const DEFAULTS = {
   coefficients: "uniform",
   scale: "10",
   noise: "0",
+  max_abs: "",
   seed: "0",
   split: "train",
   encoding: "P1000",
@@ -44,16 +45,21 @@ let again = false; // whether a stream was stopped only to show something else
 
 // ---------------------------------------------------------------- controls and URLs
 
-/** Offer what fits the operation: the catalog says which spectra, structures and columns do. */
-function offer() {
+/**
+ * Offer what fits the operation: the catalog says which spectra, structures and columns do; and what a URL is
+ * given with, such as condition-7 or several spectra, of which the service knows what to make.
+ */
+function offer(given) {
   const operation = catalog.operations[controls.operation.value];
-  options(controls.spectrum, operation.spectra);
-  options(controls.structure, operation.structures);
+  options(controls.spectrum, offered(operation.spectra, given?.get("spectrum")));
+  options(controls.structure, offered(operation.structures, given?.get("structure")));
   $("#operation-hint").textContent = `${operation.input} → ${operation.target}`;
   const structured = controls.structure.value !== DEFAULTS.structure;
   use(controls.spectrum, operation.spectra.length > 0 && !structured); // a structure decides the spectrum
   use(controls.cols, !operation.square);
 }
+
+const offered = (names, given) => (names.length && given && !names.includes(given) ? [...names, given] : names);
 
 function options(select, names) {
   const chosen = select.value;
@@ -73,6 +79,8 @@ function chosen() {
   return given.filter(([name, value]) => name === "operation" || (value && value !== DEFAULTS[name]));
 }
 
+const pageQuery = () => `?${new URLSearchParams(chosen())}`;
+
 /** The stream's part of the form as the query of /v1/stream and /v1/samples. */
 function streamQuery() {
   return new URLSearchParams(chosen().filter(([name]) => name !== "encoding" && name !== "until")).toString();
@@ -85,8 +93,10 @@ function fillFromUrl() {
     const control = controls[name];
     control.value = given.get(name) ?? DEFAULTS[name];
     if (control.selectedIndex === -1) control.value = DEFAULTS[name]; // the URL names what is not offered
-    if (name === "operation" || name === "structure") offer();
+    if (name === "operation" || name === "structure") offer(given);
   }
+  // several operations, say, are none of this page's: its URL is to name what it shows
+  if (given.get("operation") !== controls.operation.value) history.replaceState(null, "", pageQuery());
   $("#more").open ||= chosen().some(([name]) => $("#more").contains(controls[name]));
 }
 
@@ -121,7 +131,7 @@ async function look() {
   } catch (error) {
     if (signal.aborted) return false;
     refuse(error);
-    return false;
+    return onlyWords(error);
   }
 }
 
@@ -144,14 +154,19 @@ function refuse(error) {
     control.setAttribute("aria-invalid", blamed.length > 0);
     if (blamed.length > 0 && $("#more").contains(control)) $("#more").open = true;
   }
-  $("#start").disabled = error !== null;
+  $("#start").disabled = error !== null && !onlyWords(error);
   if (!error) return;
   $("#samples").replaceChildren();
+  if (onlyWords(error)) return;
   $("#law").textContent = "";
   picture = NO_PICTURE;
   report(NOTHING_SEEN);
   paint();
 }
+
+/** Whether a refusal blames the encoding alone: then there are samples, but no words for them. */
+const onlyWords = (error) =>
+  error instanceof Refused && error.errors.length > 0 && error.errors.every(({ field }) => field === "encoding");
 
 /** The stream's URL, and how to read it elsewhere. */
 function describe() {
@@ -308,7 +323,7 @@ function say(words) {
 document.addEventListener("change", ({ target }) => {
   if (target.form !== form) return;
   if (target === controls.operation || target === controls.structure) offer();
-  history.pushState(null, "", `?${new URLSearchParams(chosen())}`);
+  history.pushState(null, "", pageQuery());
   if (target === controls.encoding) look();
   else if (target !== controls.until) show();
 });

@@ -380,3 +380,34 @@ def test_the_pictures_of_the_readme_can_be_taken(open_page, tmp_path, name, opti
         page.evaluate("document.querySelector('#live-title').closest('section').scrollIntoView()")
     page.screenshot(path=folder / f"{name}.png")
     assert (folder / f"{name}.png").stat().st_size > 20_000
+
+
+def test_what_the_words_cannot_say_stops_no_stream(open_page):
+    page = open_page("?operation=matmul&dim=3&scale=1e100&until=endless&encoding=FP15")
+    start(page)
+    page.get_by_label("written in words as").select_option("P1000")
+    expect(page.locator("#problem")).to_contain_text("cannot write")
+    stop = page.get_by_role("button", name="Stop")
+    expect(stop).to_be_enabled()
+    stop.click()
+    expect(page.get_by_role("button", name="Start the stream")).to_be_enabled()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "operation=eigenvalues&dim=3&spectrum=laplace%2Cuniform",
+        "operation=inverse&dim=3&structure=condition-7",
+        "operation=add&dim=2&max_abs=15",
+    ],
+)
+def test_what_a_url_names_beyond_what_is_offered_is_shown(open_page, query):
+    page = open_page(f"?{query}")
+    expect(page.locator("#url")).to_contain_text(query)
+    expect(page.locator("#samples")).to_contain_text("Sample 2")
+
+
+def test_a_url_of_several_operations_becomes_that_of_the_one_shown(open_page):
+    page = open_page("?operation=add,svd&dim=3")
+    expect(page).to_have_url(re.compile(r"\?operation=eigenvalues&dim=3$"))
+    expect(page.locator("#url")).to_contain_text("operation=eigenvalues&dim=3")
