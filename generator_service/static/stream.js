@@ -1,8 +1,9 @@
 // Reading the Arrow stream: successive ranges of samples, each batch forgotten once it is counted.
 
-import { ask, pause } from "./service.js";
+import { ask, pause, Refused } from "./service.js";
 
 const RANGE = 100_000; // samples a request
+const PATIENCE = 5; // requests that bring nothing, before that is said
 
 /**
  * The batches of samples [0, until) of the stream of `query`, at most `most` samples a request, each as
@@ -11,7 +12,9 @@ const RANGE = 100_000; // samples a request
  */
 export async function* batches({ query, until, most, rowZeroOnly }, signal, say) {
   let position = 0;
+  let fruitless = 0;
   while (position < until) {
+    const before = position;
     const count = Math.min(RANGE, most, until - position);
     const end = position + count;
     const response = await ask(`v1/stream?${query}&start=${position}&count=${count}`, signal, say);
@@ -25,6 +28,10 @@ export async function* batches({ query, until, most, rowZeroOnly }, signal, say)
       };
     }
     signal.throwIfAborted(); // an aborted stream, as a cut one, may read as a complete one
+    fruitless = position > before ? 0 : fruitless + 1;
+    if (fruitless === PATIENCE) {
+      throw new Refused({ detail: `what came ${PATIENCE} times at sample ${position} could not be read` });
+    }
     if (position < end) {
       say(`The connection broke. Going on at sample ${position.toLocaleString("en")}.`);
       await pause(1, signal);
