@@ -70,7 +70,7 @@ addresses = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(specs(), addresses, st.integers(1, 40), st.data())
 def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, count, data):
     whole = rows([generate(spec, **address, count=count)])
@@ -84,7 +84,7 @@ def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, co
     assert rows([part]) == whole[first : first + asked]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(specs(), addresses, st.integers(1, 60), st.data())
 def test_a_sample_is_the_same_from_any_process_in_any_request(rows, replicas, spec, address, count, data):
     asked = {"request_samples": data.draw(st.integers(1, count)), "connections": data.draw(st.integers(1, 4))}

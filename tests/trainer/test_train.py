@@ -1,5 +1,6 @@
 """Training as a user runs it: real processes, signals, and what they leave behind."""
 
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from shared.operations import OPERATIONS
 from trainer import checkpoint
 
+FORMS = list(itertools.product(["factored", "sequential"], repeat=2))
 TINY = {
     "model.width": 16,
     "model.heads": 2,
@@ -182,14 +184,16 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
     finish(first)
 
 
-@pytest.mark.parametrize("form", ["factored", "sequential"])
-@pytest.mark.parametrize(("operation", "dim"), [(operation, 2) for operation in OPERATIONS])
-def test_every_operation_is_trained_in_both_forms(tmp_path, operation, dim, form):
-    changed = {"stream__operation": operation, "stream__dim": dim, "training__samples": 320}
-    changed |= {"tokens__input_form": form, "tokens__output_form": form, "training__precision": "bf16"}
+@pytest.mark.parametrize(
+    ("operation", "read", "write"),
+    [(name, *forms) for name, forms in zip(OPERATIONS, itertools.cycle(FORMS), strict=False)],
+)
+def test_every_operation_is_trained_and_in_every_form(tmp_path, operation, read, write):
+    changed = {"stream__operation": operation, "stream__dim": 2, "training__samples": 320}
+    changed |= {"tokens__input_form": read, "tokens__output_form": write, "training__precision": "bf16"}
     status, out, err = finish(train(tmp_path, **changed))
     assert status == 0, err
-    assert f"{operation} of dimension {dim}" in out
+    assert f"{operation} of dimension 2" in out
 
 
 def test_a_time_limit_stops_every_go_with_a_checkpoint(tmp_path):
