@@ -1,7 +1,7 @@
 # make demo     install, train the quickstart through HTTP, draw its picture
 # make test     install, run the tests
 # make lint     style and types
-# make bench    speed of generation over HTTP against bare LAPACK, as a table and bench/generation.json
+# make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make clean    remove the environment and the caches; runs/ stays
 #
 # TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).

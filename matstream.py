@@ -24,7 +24,10 @@ Setting = dict[str, str] | None  # values of one section of a recipe, by key
 # an import that fails -> the extra that brings it
 _EXTRA = {
     "fastapi": "generator",
+    "prometheus_client": "generator",
     "pydantic_settings": "generator",
+    "pyrate_limiter": "generator",
+    "pythonjsonlogger": "generator",
     "scipy": "generator",
     "threadpoolctl": "generator",
     "uvicorn": "generator",

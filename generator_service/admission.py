@@ -45,7 +45,7 @@ class Access(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _are_keys(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not _keys(value):
+        if value.get_secret_value() and not listed(value.get_secret_value()):
             raise ValueError("must have a key in it, or not be set: without keys all are let in")
         return value
 
@@ -55,7 +55,7 @@ class Access(BaseSettings):
         if value is not None:
             if not re.fullmatch(rf"[1-9][0-9]{{0,8}}/({'|'.join(_UNITS)})", value):
                 raise ValueError(f"must be a number per {', '.join(_UNITS)}, such as 600/minute")
-            if not _keys(others.data.get("api_keys", SecretStr(""))):
+            if not others.data.get("api_keys"):
                 raise ValueError("is the rate of each key: set MATSTREAM_API_KEYS too")
         return value
 
@@ -64,13 +64,11 @@ class Door:
     """Lets requests in, or raises the HTTPException that says why not."""
 
     def __init__(self, access: Access) -> None:
-        self._keys = [_digest(key.encode()) for key in _keys(access.api_keys)]
+        self._keys = [_digest(key.encode()) for key in listed(access.api_keys.get_secret_value())]
         self.private = bool(self._keys)
         self._rate = access.rate
         self._buckets = _buckets(access.rate, len(self._keys))
-        self._counting = ThreadPoolExecutor(
-            1
-        )  # a bucket may be a file, which the event loop must not wait for
+        self._counting = ThreadPoolExecutor(1)  # the event loop must not wait for a bucket that is a file
         self._slots = asyncio.Semaphore(access.max_streams)
 
     async def check(self, request: Request, credentials: Credentials) -> None:
@@ -90,9 +88,8 @@ class Door:
         wait = await asyncio.wrap_future(self._counting.submit(_take, self._buckets[number]))
         if wait:
             metrics.refusals.labels("rate").inc()
-            raise HTTPException(
-                429, f"this key has used up its {self._rate} requests", {"Retry-After": str(wait)}
-            )
+            detail = f"this key has used up its {self._rate} requests"
+            raise HTTPException(429, detail, {"Retry-After": str(wait)})
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -105,8 +102,9 @@ class Door:
             yield
 
 
-def _keys(setting: SecretStr) -> list[str]:
-    return [key.strip() for key in setting.get_secret_value().split(",") if key.strip()]
+def listed(setting: str) -> list[str]:
+    """The values of a setting that separates them by commas."""
+    return [value.strip() for value in setting.split(",") if value.strip()]
 
 
 def _buckets(rate: str | None, keys: int) -> list[AbstractBucket]:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from generator_service import metrics, numerics, problems, samples_json
-from generator_service.admission import Access, Door
+from generator_service.admission import Access, Door, listed
 from generator_service.catalog import catalog
 from generator_service.limits import Limits, check_samples, check_stream
 from generator_service.queries import (
@@ -26,7 +26,6 @@ from generator_service.queries import (
     StreamQuery,
     openapi_parameters,
     read_query,
-    spec_of,
 )
 from generator_service.sending import TimedPool, chunks, etag, one_ahead, unchanged
 from generator_service.stream import batches, generate
@@ -37,9 +36,9 @@ from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(limits: Limits | None = None, access: Access | None = None) -> FastAPI:
-    """The service as an ASGI application, under limits and access (by default those of the environment)."""
-    limits, access = limits or Limits(), access or Access()
+def create_app() -> FastAPI:
+    """The service as an ASGI application, under the limits and the access that the environment sets."""
+    limits, access = Limits(), Access()
     door = Door(access)
     computing = TimedPool(os.cpu_count(), thread_name_prefix="matstream-compute")
     waiting = CapacityLimiter(2 * access.max_streams)  # threads that wait for batches
@@ -69,10 +68,9 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         },
     )
     if access.cors_origins:
-        origins = [origin.strip() for origin in access.cors_origins.split(",")]
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=listed(access.cors_origins),
             allow_headers=["Authorization", "If-None-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
@@ -86,7 +84,7 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
     async def stream(request: Request, held: Held) -> Response:
         """Samples [start, start+count) in order, as an Arrow IPC stream."""
         query = read_query(StreamQuery, request)
-        spec = spec_of(query)
+        spec = query.spec()
         batch_rows = check_stream(limits, spec, query.count, query.batch_rows)
         stream_schema = schema(spec, query, numerics.fingerprint())
         tag = etag(stream_schema, batch_rows)
@@ -112,7 +110,7 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
     async def samples(request: Request, held: Held) -> Response:
         """A few samples as JSON for people."""
         query = read_query(SamplesQuery, request)
-        spec = spec_of(query)
+        spec = query.spec()
         check_samples(limits, spec, query.count)
         if request.method == "HEAD":
             return Response(media_type="application/json")
@@ -120,11 +118,10 @@ def create_app(limits: Limits | None = None, access: Access | None = None) -> Fa
         def make() -> tuple[str, list[metrics.Tally]]:
             batch = generate(spec, query.seed, query.split, query.start, query.count)
             try:
-                return samples_json.write(spec, query, batch, query.encoding), list(
-                    metrics.tallies(spec, batch)
-                )
+                text = samples_json.write(spec, query, batch, query.encoding)
             except ValueError as error:
                 raise RefusedError([Problem("encoding", query.encoding, str(error))]) from None
+            return text, list(metrics.tallies(spec, batch))
 
         await held.enter_async_context(door.slot())
         text, holds = await asyncio.wrap_future(computing.submit(make))

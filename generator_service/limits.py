@@ -52,8 +52,8 @@ def check_stream(limits: Limits, spec: StreamSpec, count: int, batch_rows: int |
     seconds = estimated_seconds(spec)
     affordable = int(limits.max_seconds / seconds)
     _at_most("count", count, affordable, f"a request {where}, for the work it makes: ask for ranges")
-    in_memory, in_time = limits.max_batch_bytes // sample_bytes(spec), int(_BATCH_SECONDS / seconds)
-    most_rows = max(1, min(in_memory, in_time))
+    in_memory = limits.max_batch_bytes // sample_bytes(spec, *spec.extreme_dims()[1])
+    most_rows = max(1, min(in_memory, int(_BATCH_SECONDS / seconds)))
     if batch_rows is not None:
         _at_most("batch_rows", batch_rows, most_rows, where)
     return min(batch_rows or default_batch_rows(spec), most_rows, count)

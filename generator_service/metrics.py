@@ -5,10 +5,9 @@ names before it is imported (server.py sets it), so that any worker answers for 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,9 +53,6 @@ worker_starts = Counter(
     "matstream_worker_starts", "Worker processes started, those that replace dead ones included."
 )
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
 
 class Tally(NamedTuple):
     """What a batch holds of one operation."""
@@ -84,19 +80,6 @@ def count_sent(sent: list[Tally]) -> None:
         samples.labels(tally.operation).inc(tally.samples)
         redraws.labels(tally.operation).inc(tally.redraws)
         residual.labels(tally.operation).observe(tally.residual)
-
-
-def timed(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The work, its seconds added to compute_seconds."""
-
-    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        started = perf_counter()
-        try:
-            return work(*args, **kwargs)
-        finally:
-            compute_seconds.inc(perf_counter() - started)
-
-    return run
 
 
 def exposition() -> bytes:

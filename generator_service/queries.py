@@ -90,8 +90,3 @@ def _openapi_parameter(name: str, described: dict[str, Any], *, required: bool) 
     if "examples" in schema:
         parameter["example"] = schema["examples"][0]
     return parameter | {"schema": kept}
-
-
-def spec_of(query: StreamQuery | SamplesQuery) -> StreamSpec:
-    """The spec among a query's parameters."""
-    return StreamSpec.model_validate({name: getattr(query, name) for name in StreamSpec.model_fields})

@@ -82,13 +82,13 @@ def batches(
 def default_batch_rows(spec: StreamSpec) -> int:
     """Rows that make a batch of about BATCH_BYTES at the middle of the spec's dimensions, or one row."""
     (low_m, low_n), (high_m, high_n) = spec.extreme_dims()
-    entries = spec.max_entries(-(-(low_m + high_m) // 2), -(-(low_n + high_n) // 2))
-    return max(1, min(MOST_ROWS, BATCH_BYTES // (8 * max(entries, row_layout(spec).words))))
+    middle = -(-(low_m + high_m) // 2), -(-(low_n + high_n) // 2)
+    return max(1, min(MOST_ROWS, BATCH_BYTES // sample_bytes(spec, *middle)))
 
 
-def sample_bytes(spec: StreamSpec) -> int:
-    """The most bytes of a sample's input and target, or of the uniforms it is made from."""
-    return 8 * max(row_layout(spec).words, spec.max_entries(*spec.extreme_dims()[1]))
+def sample_bytes(spec: StreamSpec, m: int, n: int) -> int:
+    """The bytes of a sample's input and target at dimensions m and n, or of the uniforms it is made from."""
+    return 8 * max(row_layout(spec).words, spec.max_entries(m, n))
 
 
 def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) -> Samples:

@@ -258,6 +258,10 @@ class StreamSpec(BaseModel):
         if reason is not None:
             raise conflict("structure", self.structure, reason)
 
+    def spec(self) -> "StreamSpec":
+        """The spec alone, of a model that has other fields too."""
+        return StreamSpec.model_validate({name: getattr(self, name) for name in StreamSpec.model_fields})
+
     def extreme_dims(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """The smallest and the largest (m, n) an operand may have."""
         cols = self.cols or self.dim

@@ -27,9 +27,6 @@ class StreamSection(StreamSpec):
 
     seed: Index = 0
 
-    def spec(self) -> StreamSpec:
-        return StreamSpec.model_validate({name: getattr(self, name) for name in StreamSpec.model_fields})
-
 
 class TokensSection(_Section):
     """[tokens]: how numbers are written for the model, input and output apart."""

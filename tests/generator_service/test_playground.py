@@ -174,11 +174,11 @@ def test_samples_show_their_values_and_words(open_page, server, encoding):
     cards = page.locator(".sample")
     expect(cards).to_have_count(3)
     for card, sample in zip(cards.all(), samples, strict=True):
+        expect(card.locator("dd")).to_have_text([sample["words"]["input"], sample["words"]["target"]])
         shown = card.locator("td").all_inner_texts()
         values = [value for name in ("input", "target") for row in sample[name] for value in row]
         read = [float(text.replace("−", "-")) for text in shown]
         assert read == pytest.approx(values, rel=0.06)
-        assert card.locator("dd").all_inner_texts() == [sample["words"]["input"], sample["words"]["target"]]
 
 
 def test_controls_offer_what_fits_the_operation(open_page):
