@@ -2,6 +2,7 @@
 # make test     install, run the tests
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
+# make bench-learning   small recipes until they are right in 90%, beside the published way at equal seconds
 # make clean    remove the environment and the caches; runs/ stays
 #
 # TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-learning clean
 
 demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
@@ -24,6 +25,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python bench/generation.py --out bench/generation.json
+
+bench-learning: .venv/installed
+	$(BIN)/python bench/learning.py --out bench/learning.json
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

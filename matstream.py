@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from shared.errors import UserError
 
@@ -59,6 +59,7 @@ def train(
     run: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    start_from: Annotated[str | None, Parameter("--from")] = None,
     stream: Setting = None,
     tokens: Setting = None,
     model: Setting = None,
@@ -82,6 +83,8 @@ def train(
         Go on with a run that was stopped.
     overwrite
         Replace a run that exists.
+    start_from
+        A run whose best weights are the first ones, such as runs/small-eigenvalues.
     stream
         The problems: --stream.KEY VALUE, as in --stream.dim 4. So for every section of the recipe.
     tokens
@@ -101,6 +104,8 @@ def train(
     sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
     sections |= {"evaluation": evaluation, "fetch": fetch}
     overrides = {section: values for section, values in sections.items() if values}
+    if start_from is not None:
+        overrides["training"] = {**overrides.get("training", {}), "start_from": start_from}
     prepared = runs.prepare(
         recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=overrides
     )
@@ -109,17 +114,60 @@ def train(
 
 
 @app.command
-def report(runs: Annotated[list[Path], Parameter(negative=())], /) -> None:
-    """Draw the picture of each run: how it learned, and what it answers.
+def evaluate(
+    runs: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    generator: list[str] | None = None,
+    stream: Setting = None,
+    across: str | None = None,
+    samples: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    split: Literal["train", "valid", "test"] = "test",
+    constrained: bool = False,
+    analyse: bool = False,
+) -> None:
+    """Score trained models on held-out samples of any stream they can read, their own by default.
 
     Parameters
     ----------
     runs
-        Folders of finished runs, such as runs/quickstart.
+        Folders of runs, or of exported models.
+    generator
+        URL of a running generator; several for several replicas. Without it, one is started.
+    stream
+        What is to be other than in training: --stream.KEY VALUE, as in --stream.spectrum laplace.
+    across
+        A table over a field's values: spectrum for all seven, or like dim=5,6,7.
+    samples
+        How many; as many as the run's recipe says by default.
+    split
+        Which of the stream's splits they are of.
+    constrained
+        Let the model write only words that the grammar of an answer allows.
+    analyse
+        Also study where it fails: by rank, by condition number, norms and angles of vectors.
+    """
+    from trainer.examine import Choice, examine, plan
+
+    planned = plan(runs, stream or {}, across)
+    with _generators(generator) as urls:
+        examine(planned, urls, Choice(samples, split, constrained), study=analyse)
+
+
+@app.command
+def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path | None = None) -> None:
+    """Write one HTML page, with its pictures, about runs side by side, finished or not.
+
+    Parameters
+    ----------
+    runs
+        Folders of runs, such as runs/quickstart.
+    out
+        The page or its folder; the run's own folder for one run, ./report for several, if not given.
     """
     from trainer import cli
 
-    cli.report(runs)
+    cli.report(runs, out)
 
 
 @app.command

@@ -22,7 +22,7 @@ from shared.errors import UserError, first_line
 from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
 from shared.urls import LOOPBACK, authorization, host_of
-from shared.wire import from_batch, read_stream
+from shared.wire import from_batch, read_stream, select
 
 
 def samples_of(spec: StreamSpec, samples: SampleRange, generator: str | None) -> Iterator[pa.RecordBatch]:
@@ -57,7 +57,7 @@ def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> 
         for row, index in enumerate(columns.index.tolist()):
             operation = spec.operation[0 if columns.operation is None else columns.operation[row]]
             attempt = f", attempt {columns.attempt[row]}" if columns.attempt[row] else ""
-            matrices = (samples_json.matrix_at(column, row) for column in (columns.input, columns.target))
+            matrices = (select(column, [row])[0] for column in (columns.input, columns.target))
             grids = dict(zip(("input", "target"), map(_grid, matrices), strict=True))
             console.print(f"[bold]{operation}[/bold], sample {index}", highlight=False)
             beside = Table(*grids, box=SIMPLE_HEAD)

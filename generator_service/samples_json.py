@@ -4,13 +4,11 @@ import json
 import re
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from shared.encodings import by_name, matrix_words
 from shared.spec import SampleRange, StreamSpec
-from shared.wire import Matrices, from_batch
+from shared.wire import from_batch, select
 
 MAX_JSON_SAMPLES = 100
 
@@ -23,7 +21,7 @@ def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encodin
     columns = from_batch(batch)
     entries = []
     for row, index in enumerate(columns.index.tolist()):
-        matrices = {"input": matrix_at(columns.input, row), "target": matrix_at(columns.target, row)}
+        matrices = {name: select(getattr(columns, name), [row])[0] for name in ("input", "target")}
         entry: dict[str, Any] = {"index": index}
         if columns.operation is not None:
             entry["operation"] = spec.operation[columns.operation[row]]
@@ -42,13 +40,3 @@ def legible(document: dict[str, Any]) -> str:
     """Indented JSON in which a list of plain values stands on one line."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
     return re.sub(r"\[\s+([^\[\]{}]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
-
-
-def matrix_at(column: NDArray[np.float64] | Matrices, row: int) -> NDArray[np.float64]:
-    """The matrix of one row of a column."""
-    if not isinstance(column, Matrices):
-        matrix: NDArray[np.float64] = column[row]
-        return matrix
-    end = column.shapes[: row + 1].prod(axis=1).sum()
-    rows, cols = column.shapes[row]
-    return column.entries[end - rows * cols : end].reshape(rows, cols)

@@ -31,19 +31,27 @@ class EncodingError(UserError, ValueError):
 class Encoding:
     """A way to write a number in a fixed count of words.
 
-    `slots[s]` is the half-open range of ids that may stand in slot s; ids index `vocabulary`.
+    `slots[s]` is the half-open range of ids that may stand in slot s; ids index `vocabulary`. Magnitudes from
+    `smallest` to `largest` are written to all digits.
     """
 
     name: str
     digits: int
     vocabulary: tuple[str, ...]
     slots: tuple[tuple[int, int], ...]
+    largest: float
+    smallest: float
     _encode: Callable[[Any, Array], Array]
     _decode: Callable[[Any, Array], Array]
 
     @property
     def words_per_number(self) -> int:
         return len(self.slots)
+
+    @property
+    def empty(self) -> int | None:
+        """The id of the empty word, for a slot that is not used; None where every slot always is."""
+        return self.vocabulary.index("") if "" in self.vocabulary else None
 
     def encode(self, values: Array) -> Array:
         """Write float64 `values` (...) as int64 ids (..., words_per_number).
@@ -104,6 +112,8 @@ def _positional(base_digits: int, name: str, digits: int) -> Encoding:
         digits,
         vocabulary,
         (sign, *[mantissa] * mantissa_words, exponent),
+        _largest(digits),
+        SMALLEST,
         partial(_encode_positional, digits, base, mantissa_words),
         partial(_decode_positional, base, mantissa_words),
     )
@@ -152,6 +162,8 @@ def _balanced(name: str, digits: int) -> Encoding:
         digits,
         vocabulary,
         (mantissa, exponent),
+        _largest(digits),
+        SMALLEST,
         partial(_encode_balanced, digits, most),
         partial(_decode_balanced, most),
     )
@@ -187,7 +199,8 @@ def _floating(name: str, digits: int) -> Encoding:
         *(f"N{m}e{e}" for e in _FLOAT_EXPONENTS[1:] for m in three_digits),
         *("NaN", "-NaN"),
     )
-    return Encoding(name, digits, vocabulary, ((0, len(vocabulary)),), _encode_floating, _decode_floating)
+    slots = ((0, len(vocabulary)),)
+    return Encoding(name, digits, vocabulary, slots, 9.99e8, 1e-7, _encode_floating, _decode_floating)
 
 
 def _encode_floating(xp: Any, values: Array) -> Array:
@@ -251,6 +264,10 @@ def _check_exponent(xp: Any, values: Array, exponent: Array, digits: int) -> Non
         raise EncodingError(
             f"cannot write {float(values[too_large][0]):g}: must be of magnitude under {most:g}"
         )
+
+
+def _largest(digits: int) -> float:
+    return float(f"{10**digits - 1}e{MAX_EXPONENT}")
 
 
 def _powers(xp: Any, like: Array) -> Array:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,28 +52,37 @@ def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) 
         )
 
 
-def accuracy(scores: Scores, same_words: NDArray[np.bool_]) -> dict[str, float]:
-    """Share of samples right at each tolerance, by the published rule: 0 ≤ l1 error < τ, or every word
-    of the prediction equal to the target's (`same_words`, (B,))."""
-    return {f"{tau:g}": float((_within(scores, tau) | same_words).mean()) for tau in TOLERANCES}
+def right(scores: Scores, same_words: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether each sample is right at each of TOLERANCES, (B, tolerances), by the published rule: 0 ≤ l1
+    error < τ, or every word of the prediction equal to the target's (`same_words`, (B,))."""
+    return right_by_error(scores) | same_words[:, None]
 
 
-def accuracy_strict(
+def right_by_error(scores: Scores) -> NDArray[np.bool_]:
+    """Whether 0 ≤ l1 error < τ for each sample and each of TOLERANCES, (B, tolerances)."""
+    error = scores.l1[:, None]
+    return (error >= 0) & (error < TOLERANCES)
+
+
+def right_strictly(
     operation: str, scores: Scores, inputs: Floats, targets: Floats, predictions: Floats
-) -> dict[str, float]:
-    """Share of samples right at each tolerance τ by the error alone: 0 ≤ l1 error < τ.
+) -> NDArray[np.bool_]:
+    """Whether each sample is right at each of TOLERANCES, (B, tolerances), by the error alone.
 
     The published error of eigenvectors and svd asks only that the prediction fit itself: an output of zeros
     does, and so does any congruence. Here their λ (σ) must also be within τ of the true ones in l1, not
     all zero, and their vectors orthonormal within τ entrywise.
     """
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        off = _STRICT[operation](inputs, targets, predictions) if operation in _STRICT else np.float64(0)
-    return {f"{tau:g}": float((_within(scores, tau) & (off < tau)).mean()) for tau in TOLERANCES}
+    found = right_by_error(scores)
+    if operation in _STRICT:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            found &= _STRICT[operation](inputs, targets, predictions)[:, None] < TOLERANCES
+    return found
 
 
-def _within(scores: Scores, tolerance: float) -> NDArray[np.bool_]:
-    return (scores.l1 >= 0) & (scores.l1 < tolerance)
+def by_tolerance(shares: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """One number for each of TOLERANCES, by its name."""
+    return {f"{tau:g}": float(share) for tau, share in zip(TOLERANCES, shares, strict=True)}
 
 
 def _relative(error: Floats, reference: Floats) -> Floats:

@@ -37,6 +37,30 @@ class Matrices(NamedTuple):
     shapes: NDArray[np.int32]  # (B, 2)
 
 
+def flat(matrices: NDArray[np.float64] | Matrices) -> Matrices:
+    """Matrices of one shape, (B, rows, cols), as those of any."""
+    if isinstance(matrices, Matrices):
+        return matrices
+    shapes = np.broadcast_to(np.array(matrices.shape[1:], dtype=np.int32), (len(matrices), 2))
+    return Matrices(matrices.reshape(-1), shapes)
+
+
+def select(
+    matrices: NDArray[np.float64] | Matrices, rows: NDArray[np.int64] | list[int]
+) -> NDArray[np.float64]:
+    """The matrices at `rows` (B,), which are all of one shape, as (B, rows, cols)."""
+    if not isinstance(matrices, Matrices):
+        fixed: NDArray[np.float64] = matrices[rows]
+        return fixed
+    entries, shapes = matrices
+    sizes = shapes.prod(axis=1, dtype=np.int64)
+    first = (np.cumsum(sizes) - sizes)[rows]
+    shape = shapes[rows[0]]
+    assert (shapes[rows] == shape).all()
+    chosen: NDArray[np.float64] = entries[first[:, None] + np.arange(shape.prod())]
+    return chosen.reshape(-1, *shape.tolist())
+
+
 @dataclass(frozen=True)
 class Samples:
     """The columns of B samples. A matrix column is (B, rows, cols), or Matrices where shapes vary."""

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from matstream import main
+from trainer.recipe import Recipe
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("code", BLOCKS)
-def test_a_python_example_runs(code, server):
+def test_a_python_example_runs(code, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "runs/small-eigenvalues" in code:
+        few = ["--training.samples", "256", "--evaluation.test_samples", "20"]
+        main(["train", "small/eigenvalues", "--generator", server, *few])
     code = code.replace("http://127.0.0.1:8000", server).replace("10**6", "10**4")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -22,6 +30,17 @@ def test_every_file_it_links_to_exists():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_key_of_a_recipe_is_explained():
+    known = [
+        f"{section}.{key}"
+        for section, field in Recipe.model_fields.items()
+        if section != "stream"
+        for key in field.annotation.model_fields
+    ]
+    assert len(known) > 30
+    assert [key for key in known if f"`{key}`" not in TRAINING] == []
 
 
 def test_ci_runs_its_test_command():

@@ -8,46 +8,49 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shared.errors import UserError, first_line
 from shared.files import written_aside
 
-KEPT = 2
-_WEIGHTS, _STATE = "model.safetensors", "training.pt"
+WEIGHTS = "model.safetensors"
+_STATE = "training.pt"
+_BEST = "best-"
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read."""
 
 
-def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any]) -> Path:
+def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], keep: int) -> Path:
     """Write checkpoint `folder`/<samples>, unless it is there: the weights, and `state` (tensors, numbers,
-    strings, in dicts and lists). Then remove all but the newest KEPT, and what a killed process left."""
-    target = folder / f"{samples:012d}"
-    if target.exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    for remains in folder.glob(".*"):
-        shutil.rmtree(remains)
+    strings, in dicts and lists). Then remove all but the newest `keep`, and what a killed process left."""
     state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
     torch.save(state, state_file)
-    with written_aside(target) as aside:
-        aside.mkdir()
-        (aside / _WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))
-        (aside / _STATE).write_bytes(state_file.getbuffer())
-        for path in (aside / _WEIGHTS, aside / _STATE, aside):
-            _sync(path)
-    _sync(folder)
-    for old in _all(folder)[:-KEPT]:
-        shutil.rmtree(old)
-    return target
+    files = {WEIGHTS: _weights_file(model), _STATE: state_file.getbuffer()}
+    return _write(folder, f"{samples:012d}", files, "[0-9]*", keep)
+
+
+def save_best(folder: Path, samples: int, model: nn.Module) -> Path:
+    """Write `folder`/best-<samples>, the weights alone, in the place of the one before."""
+    return _write(folder, f"{_BEST}{samples:012d}", {WEIGHTS: _weights_file(model)}, f"{_BEST}*", 1)
 
 
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint in `folder`."""
-    found = _all(folder)
-    return found[-1] if found else None
+    return _newest(folder, "[0-9]*")
+
+
+def best_weights(folder: Path) -> Path:
+    """The best weights of the run in a folder, or those of an exported model.
+
+    Raises UserError if there are none.
+    """
+    best = _newest(folder / "checkpoints", f"{_BEST}*")
+    path = (folder if best is None else best) / WEIGHTS
+    if not path.is_file():
+        raise UserError(f"{folder} holds no trained model yet: one is kept at a run's first validation")
+    return path
 
 
 def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
@@ -55,21 +58,68 @@ def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
 
     Raises CheckpointError, naming the file, for one that is damaged or of another model.
     """
-    path = checkpoint / _WEIGHTS
+    way_out = (
+        f"remove the folder {checkpoint} to resume from the checkpoint before it, or start again with "
+        "--overwrite"
+    )
+    load_weights(checkpoint / WEIGHTS, model, way_out)
+    path = checkpoint / _STATE
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
-        path = checkpoint / _STATE
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({first_line(error)}): remove the folder {checkpoint} to resume "
-            "from the checkpoint before it, or start again with --overwrite"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
     return state
 
 
-def _all(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+def load_weights(path: Path, model: nn.Module, way_out: str) -> None:
+    """Load a safetensors file into `model`.
+
+    Raises CheckpointError, naming the file and the `way_out`, for one that is damaged or of another model.
+    """
+    own = dict(model.named_parameters())
+    found = read_weights(path, way_out)
+    fits = found.keys() == own.keys() and all(found[name].shape == own[name].shape for name in own)
+    if not fits:
+        raise CheckpointError(f"{path} holds the weights of another model: {way_out}")
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(found[name])
+
+
+def read_weights(path: Path, way_out: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name. Raises CheckpointError for one that is damaged."""
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
+
+
+def _weights_file(model: nn.Module) -> bytes:
+    # a weight that has two names is written under its first
+    return safetensors.torch.save({name: weight.detach() for name, weight in model.named_parameters()})
+
+
+def _write(folder: Path, name: str, files: dict[str, Any], alike: str, keep: int) -> Path:
+    """Write a folder of files, unless it is there; then remove all but the newest `keep` of those alike."""
+    target = folder / name
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for remains in folder.glob(".*"):
+            shutil.rmtree(remains)
+        with written_aside(target) as aside:
+            aside.mkdir()
+            for file, content in files.items():
+                (aside / file).write_bytes(content)
+                _sync(aside / file)
+            _sync(aside)
+        _sync(folder)
+    for old in sorted(folder.glob(alike))[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def _newest(folder: Path, alike: str) -> Path | None:
+    return max((path for path in folder.glob(alike) if path.is_dir()), default=None)
 
 
 def _sync(path: Path) -> None:

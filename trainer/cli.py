@@ -10,9 +10,11 @@ from rich.table import Table
 
 from shared.errors import UserError
 from trainer import report as reports
-from trainer.evaluate import save_evaluation
+from trainer.evaluate import Solver, save, summaries
+from trainer.pretrained import export, load
 from trainer.recipe import load_recipe, recipe_names
 from trainer.run import Run, begun, write_result
+from trainer.tables import say, show_scores
 from trainer.train import Trained, train, validate
 
 
@@ -32,37 +34,43 @@ def train_run(run: Run, urls: Sequence[str], *, resume: bool) -> None:
                 f"stopped by {trained.stopped_by} after {trained.position.samples:,} samples; "
                 f"a checkpoint is in {run.folder}: go on with --resume"
             )
-        evaluation = validate(run, trained.model, urls, "test")
-        result = _result(run, trained) | {
-            "accuracy": evaluation.accuracy,
-            "accuracy_strict": evaluation.accuracy_strict,
-            "invalid": evaluation.invalid,
-            "test_samples": evaluation.samples,
-            "test_loss": evaluation.loss,
-        }
-        save_evaluation(evaluation, run.folder / "evaluation.zarr")
+        solver = load(run.folder).solver
+        found = validate(run, solver, urls, "test")
+        result = _result(run, trained, solver) | summaries(found)
+        save(found, run.folder / "evaluation.zarr", {"spec": result["spec"]})
+        export(run.folder, run.recipe, result)
         write_result(run.folder, result)
         picture = reports.draw(run.folder)
     _show(run, result, picture)
 
 
-def report(folders: Sequence[Path]) -> None:
-    """Draw the picture of each run."""
-    for folder in folders:
-        Console().print(f"{reports.draw(folder)}", highlight=False, soft_wrap=True)
+def report(folders: Sequence[Path], out: Path | None) -> None:
+    """Write one page about several runs."""
+    say(str(reports.write(folders, out)))
 
 
 def recipes() -> None:
     """List the recipes that come with matstream."""
-    table = Table("recipe", "operation", "dim", "samples", box=None, header_style="bold", pad_edge=False)
+    table = Table(
+        "recipe",
+        "operation",
+        "dim",
+        "samples",
+        "reads → writes",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
     for name in recipe_names():
         _, recipe = load_recipe(name, {})
-        fields = recipe.stream.spec().fields()
-        table.add_row(name, str(fields["operation"]), str(fields["dim"]), f"{recipe.training.samples:,}")
+        fields, tokens = recipe.stream.spec().fields(), recipe.tokens
+        operation = fields["operation"] if "," not in fields["operation"] else "several"
+        written = f"{tokens.input} → {tokens.output}{', as published' if recipe.model.paper else ''}"
+        table.add_row(name, operation, str(fields["dim"]), f"{recipe.training.samples:,}", written)
     Console().print(table)
 
 
-def _result(run: Run, trained: Trained) -> dict[str, Any]:
+def _result(run: Run, trained: Trained, solver: Solver) -> dict[str, Any]:
     position, stream = trained.position, run.recipe.stream
     return {
         "run": run.name,
@@ -72,24 +80,20 @@ def _result(run: Run, trained: Trained) -> dict[str, Any]:
         "samples_seen": position.samples,
         "train_seconds": round(position.seconds, 2),
         "data_wait": round(position.waited / position.seconds, 4),
-        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "parameters": sum(p.numel() for p in solver.model.parameters()),
         "precision": run.recipe.training.precision,
         "torch": torch.__version__,
     }
 
 
 def _show(run: Run, result: dict[str, Any], picture: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
     operation, dim = result["spec"]["operation"], result["spec"]["dim"]
-    console.print(
+    say(
         f"\n[bold]{run.name}[/bold]: {operation} of dimension {dim}, learned from {result['samples_seen']:,} "
         f"streamed samples in {result['train_seconds']:.0f} s ({result['data_wait']:.1%} waiting for data)\n"
     )
-    table = Table("tolerance", "accuracy", box=None, header_style="bold", padding=(0, 2), pad_edge=False)
-    for tolerance, accuracy in result["accuracy"].items():
-        table.add_row(f"{float(tolerance):.1%}", f"{accuracy:.4f}")
-    console.print(table)
-    console.print(
+    show_scores(result)
+    say(
         f"\naccuracy {result['accuracy']['0.05']:.4f} at 5% tolerance on {result['test_samples']:,} held-out "
         f"samples, {result['invalid']} outputs invalid\n{run.folder / 'result.json'}\n{picture}"
     )

@@ -1,106 +1,229 @@
 """Scores of a model on held-out samples of a stream."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shared.files import written_aside
-from shared.scoring import accuracy, accuracy_strict, score
+from shared.scoring import by_tolerance, right, right_by_error, right_strictly, score
 from shared.spec import StreamSpec
-from shared.wire import Matrices, from_batch
+from shared.wire import flat, from_batch, select
 from trainer import client
+from trainer.grammar import grammar
+from trainer.kinds import Kind, kinds_of_samples
 from trainer.loader import StoppedError
 from trainer.model import Transformer
-from trainer.tokens import Tokens
+from trainer.tokens import Ids, Tokens
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a model made of `samples` samples; matrices (B, rows, cols), predictions NaN where invalid."""
+class Solver:
+    """A model, and how it reads and writes."""
 
-    samples: int
-    accuracy: dict[str, float]  # by tolerance, the published rule
-    accuracy_strict: dict[str, float]  # by tolerance, the error alone
-    invalid: int  # outputs that are no matrix of numbers
-    loss: float  # mean cross-entropy, summed over the words of a number
-    inputs: Floats
-    targets: Floats
-    predictions: Floats
-    l1: Floats  # (B,) relative error, as the accuracies use it
+    model: Transformer
+    read: Tokens
+    write: Tokens
+    constrained: bool = False  # whether it writes only what its grammar allows
+
+    def solve(self, input_ids: Ids, kind: int) -> Ids:
+        """The greedy answers (B, length, slots) to inputs (B, L, slots) of one kind."""
+        inputs, kinds = self._on_device(input_ids, kind)
+        rules = grammar(self.write, kind, len(inputs), inputs.device) if self.constrained else None
+        answers = self.model.eval().generate(inputs, kinds, self.write.lengths[kind], rules)
+        ids: Ids = answers.cpu().numpy()
+        return ids
+
+    @torch.no_grad()
+    def loss(self, input_ids: Ids, target_ids: Ids, kind: int) -> float:
+        """The cross-entropy of targets of one kind, summed over all words, in nats."""
+        inputs, kinds = self._on_device(input_ids, kind)
+        return float(self.model.eval()(inputs, torch.from_numpy(target_ids).to(inputs.device), kinds))
+
+    def _on_device(self, ids: Ids, kind: int) -> tuple[Tensor, Tensor]:
+        device = self.model.opening.device
+        return torch.from_numpy(ids).to(device), torch.full((len(ids),), kind, device=device)
 
 
-def evaluate(
-    model: Transformer,
-    input_tokens: Tokens,
-    target_tokens: Tokens,
+@dataclass(frozen=True)
+class Answers:
+    """What a model made of N samples of one kind, in their order. A sample is right, or not, at each of four
+    tolerances."""
+
+    kind: Kind
+    index: NDArray[np.int64]  # (N,) of the samples in their stream
+    inputs: Floats  # (N, rows, cols)
+    targets: Floats  # (N, rows, cols)
+    predictions: Floats  # like the targets, NaN where the words are no number
+    errors: Floats  # (N,) relative, in l1, as the accuracies use it
+    right: Bools  # (N, 4) by the published rule
+    strict: Bools  # (N, 4) by the error alone, and for vectors more (shared.scoring)
+    unrounded: Bools  # (N, 4) by the error against the input and the target as no encoding rounds them
+    ceiling: Bools  # (N, 4) likewise, of the exact answer as its words round it
+    loss: float  # cross-entropy, in nats, summed over all words
+    positions: int  # of all answers
+
+
+def answers(
+    solver: Solver,
     urls: Sequence[str],
     spec: StreamSpec,
     seed: int,
     split: str,
     count: int,
     batch_size: int,
+    *,
     cancelled: threading.Event | None = None,
-) -> Evaluation:
-    """Predict samples [0, count) of a split greedily, and score them.
+    done: Callable[[int], None] | None = None,
+) -> list[Answers]:
+    """Answer samples [0, count) of a split greedily, and score them; one entry for each kind there is.
+
+    `done` is told how many samples were answered each time.
 
     Raises StreamError if the stream cannot be had; that or StoppedError soon after `cancelled` is set.
     """
-    batches = client.stream(urls, spec, seed, split, 0, count, cancelled=cancelled)
-    columns = [from_batch(batch) for batch in batches]
-    inputs, targets = (
-        np.concatenate([matrices(getattr(c, name)) for c in columns]) for name in ("input", "target")
-    )
-    input_ids, target_ids = input_tokens.encode(inputs), target_tokens.encode(targets)
-    device = next(model.parameters()).device
-    predicted, losses = [], []
-    model.eval()
-    for first in range(0, count, batch_size):
-        if cancelled is not None and cancelled.is_set():
-            raise StoppedError
-        x, y = (
-            torch.from_numpy(ids[first : first + batch_size]).to(device) for ids in (input_ids, target_ids)
-        )
-        with torch.no_grad():
-            losses.append(float(model(x, y)) * len(x))
-        predicted.append(model.generate(x).cpu().numpy())
-    model.train()
-    predicted_ids = np.concatenate(predicted)
-    predictions = target_tokens.decode(predicted_ids)
-    operation = spec.operation[0]
-    known, wanted = input_tokens.decode(input_ids), target_tokens.decode(target_ids)
+    found: dict[int, list[Answers]] = {}
+    for batch in client.stream(urls, spec, seed, split, 0, count, cancelled=cancelled):
+        samples = from_batch(batch)
+        kinds = kinds_of_samples(samples, spec.operation, solver.read.kinds)
+        for kind in np.unique(kinds).tolist():
+            chosen = np.flatnonzero(kinds == kind)
+            for part in np.array_split(chosen, -(-len(chosen) // batch_size)):
+                if cancelled is not None and cancelled.is_set():
+                    raise StoppedError
+                inputs, targets = select(samples.input, part), select(samples.target, part)
+                scored = _score(solver, kind, samples.index[part], inputs, targets)
+                found.setdefault(kind, []).append(scored)
+                if done is not None:
+                    done(len(part))
+    return [_joined(parts) for _, parts in sorted(found.items())]
+
+
+def _score(solver: Solver, number: int, index: NDArray[np.int64], inputs: Floats, targets: Floats) -> Answers:
+    kind, read, write = solver.read.kinds[number], solver.read, solver.write
+    kinds = np.full(len(index), number)
+    input_ids, target_ids = read.encode(flat(inputs), kinds), write.encode(flat(targets), kinds)
+    predicted_ids = solver.solve(input_ids, number)
+    target_ids = target_ids[:, : predicted_ids.shape[1]]
+    loss = solver.loss(input_ids, target_ids, number)
+    predictions = write.decode(predicted_ids, number)
+    # what is read and wanted, as the words say it
+    known, wanted = read.decode(input_ids, number), write.decode(target_ids, number)
+    operation = kind.operation
     scores = score(operation, known, wanted, predictions)
-    return Evaluation(
-        count,
-        accuracy(scores, (predicted_ids == target_ids).all(axis=(1, 2))),
-        accuracy_strict(operation, scores, known, wanted, predictions),
-        int(np.isnan(predictions).any(axis=(1, 2)).sum()),
-        sum(losses) / count,
+    same_words = ((predicted_ids == target_ids) | (target_ids < 0)).all(axis=(1, 2))
+    return Answers(
+        kind,
+        index,
         inputs,
         targets,
         predictions,
         scores.l1,
+        right(scores, same_words),
+        right_strictly(operation, scores, known, wanted, predictions),
+        right_by_error(score(operation, inputs, targets, predictions)),
+        right_by_error(score(operation, inputs, targets, wanted)),
+        loss,
+        int((target_ids >= 0).any(axis=2).sum()),
     )
 
 
-def matrices(column: Floats | Matrices) -> Floats:
-    """A column known to be of one shape."""
-    assert not isinstance(column, Matrices)
-    return column
+def summary(found: Sequence[Answers]) -> dict[str, Any]:
+    """The scores of answers as shares of all samples, by tolerance; and how many are no matrix of numbers."""
+    shares = {
+        name: by_tolerance(np.concatenate([getattr(part, rule) for part in found]).mean(axis=0))
+        for name, rule in (
+            ("accuracy", "right"),
+            ("accuracy_strict", "strict"),
+            ("accuracy_unrounded", "unrounded"),
+            ("ceiling", "ceiling"),
+        )
+    }
+    invalid = sum(int(np.isnan(part.predictions).any(axis=(1, 2)).sum()) for part in found)
+    return {**shares, "invalid": invalid, "test_samples": sum(len(part.index) for part in found)}
 
 
-def save_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write inputs, targets, predictions (B, rows, cols) and errors (B,) as a Zarr group, in one piece."""
+def summaries(found: Sequence[Answers]) -> dict[str, Any]:
+    """The summary of all answers, with `loss`, and in mixtures `by_operation` and `by_dimension`."""
+    whole = summary(found)
+    whole["loss"] = sum(part.loss for part in found) / sum(part.positions for part in found)
+    for name, key in (("by_operation", _operation), ("by_dimension", _dimension)):
+        groups: dict[str, list[Answers]] = {}
+        for part in found:
+            groups.setdefault(key(part.kind), []).append(part)
+        if len(groups) > 1:
+            whole[name] = {group: summary(parts) for group, parts in groups.items()}
+    return whole
+
+
+def save(found: Sequence[Answers], path: Path, attributes: dict[str, Any]) -> None:
+    """Write what was asked, wanted and answered as a Zarr group with named dimensions, in one piece.
+
+    `inputs`, `targets`, `predictions` (sample, row, column), padded with NaN where shapes vary; for each
+    sample the `rows` and `columns` of its input, its `target_rows` and `target_columns`, its error in
+    `errors`, its `index` in the stream, and its `operation`, a position in the attribute `operations`.
+    """
+    operations = sorted({part.kind.operation for part in found})
+    order = np.argsort(np.concatenate([part.index for part in found]))
+    columns: dict[str, tuple[NDArray[Any], tuple[str, ...]]] = {
+        name: (
+            _padded([getattr(part, name) for part in found])[order],
+            ("sample", f"{side}_row", f"{side}_column"),
+        )
+        for name, side in (("inputs", "input"), ("targets", "target"), ("predictions", "target"))
+    }
+    of_kinds = {
+        "rows": [part.kind.input_shape[0] for part in found],
+        "columns": [part.kind.input_shape[1] for part in found],
+        "target_rows": [part.kind.target_shape[0] for part in found],
+        "target_columns": [part.kind.target_shape[1] for part in found],
+        "operation": [operations.index(part.kind.operation) for part in found],
+    }
+    sizes = [len(part.index) for part in found]
+    of_samples = {name: np.repeat(np.array(values), sizes) for name, values in of_kinds.items()}
+    of_samples |= {
+        name: np.concatenate([getattr(part, name) for part in found]) for name in ("errors", "index")
+    }
+    columns |= {name: (values[order], ("sample",)) for name, values in of_samples.items()}
     with written_aside(path) as aside:
-        group = zarr.open_group(aside, mode="w")
-        for name in ("inputs", "targets", "predictions"):
-            dimensions = ("sample", f"{name}_row", f"{name}_column")
-            group.create_array(name, data=getattr(evaluation, name), dimension_names=dimensions)
-        group.create_array("errors", data=evaluation.l1, dimension_names=("sample",))
+        group = zarr.open_group(aside, mode="w", attributes={**attributes, "operations": operations})
+        for name, (values, dimensions) in columns.items():
+            group.create_array(name, data=values, dimension_names=dimensions)
+
+
+def _joined(parts: Sequence[Answers]) -> Answers:
+    """Answers of one kind as one."""
+    arrays = [name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)]
+    return replace(
+        parts[0],
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
+        loss=sum(part.loss for part in parts),
+        positions=sum(part.positions for part in parts),
+    )
+
+
+def _padded(matrices: Sequence[Floats]) -> Floats:
+    """Batches of matrices of one shape each as one of the largest, NaN around the smaller ones."""
+    rows, cols = np.max([batch.shape[1:] for batch in matrices], axis=0)
+    around = [((0, 0), (0, rows - batch.shape[1]), (0, cols - batch.shape[2])) for batch in matrices]
+    return np.concatenate(
+        [np.pad(batch, width, constant_values=np.nan) for batch, width in zip(matrices, around, strict=True)]
+    )
+
+
+def _operation(kind: Kind) -> str:
+    return kind.operation
+
+
+def _dimension(kind: Kind) -> str:
+    return str(kind.m) if kind.m == kind.n else f"{kind.m}x{kind.n}"

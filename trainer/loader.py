@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from shared.spec import StreamSpec
-from shared.wire import Matrices, from_batch, provenance
+from shared.wire import from_batch, provenance
 from trainer import client
-from trainer.tokens import Tokens
+from trainer.tokens import Tokens, encode
 
 AHEAD = 8  # record batches encoded and waiting
 
@@ -23,6 +23,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # (B, L, slots)
     targets: Tensor  # (B, T, slots)
+    kinds: Tensor  # (B,) of the problems
 
 
 class StoppedError(Exception):
@@ -55,8 +56,9 @@ class Loader:
         self.waited = 0.0  # seconds that take() spent waiting for samples
         self.fingerprint = ""
         self._tokens = input_tokens, target_tokens
+        self._operations = spec.operation
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
-        self._block = Batch(torch.empty(0), torch.empty(0))  # what is left of the last one off the queue
+        self._block = Batch(*[torch.empty(0)] * 3)  # what is left of the last one off the queue
         self._closed = threading.Event()
         if position == end:
             return
@@ -113,13 +115,9 @@ class Loader:
     def _encode_ahead(self, batches: Iterator[pa.RecordBatch]) -> None:
         try:
             for batch in batches:
-                samples = from_batch(batch)
-                assert not isinstance(samples.input, Matrices)
-                assert not isinstance(samples.target, Matrices)
-                read, write = self._tokens
                 self.fingerprint = provenance(batch.schema)["fingerprint"]
-                inputs, targets = read.encode(samples.input), write.encode(samples.target)
-                if not self._put(Batch(torch.from_numpy(inputs), torch.from_numpy(targets))):
+                encoded = encode(from_batch(batch), self._operations, *self._tokens)
+                if not self._put(Batch(*map(torch.from_numpy, encoded))):
                     return
         except BaseException as error:
             self._put(error)
@@ -135,3 +133,25 @@ class Loader:
             except queue.Full:
                 continue
         return False
+
+
+def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches on a device; on a GPU each is copied, from pinned memory and on a stream of its own,
+    while the one before it is being used."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    copying = torch.cuda.Stream(device)
+    ahead: Batch | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            copied = Batch(*(ids.pin_memory().to(device, non_blocking=True) for ids in batch))
+        if ahead is not None:
+            yield ahead
+        using = torch.cuda.current_stream(device)
+        using.wait_stream(copying)
+        for ids in copied:
+            ids.record_stream(using)
+        ahead = copied
+    if ahead is not None:
+        yield ahead

@@ -1,112 +1,188 @@
 """An encoder–decoder transformer from matrices to matrices, in one readable file.
 
-B: batch, L: input positions, T: target positions, D: width, H: heads. A position may hold several words,
-one a slot (trainer.tokens): their embeddings are added on the way in, one head a slot predicts them on
-the way out. Normalisation before each sublayer, learned positions, ReLU.
+B: batch, L: input positions, T: target positions, D: width, H: heads, K: kinds of problem. A position may
+hold several words, one a slot (trainer.tokens): their embeddings are added on the way in; on the way out
+the words of a number are predicted one after another, each knowing those before it.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.tokens import START
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """What the model must know of its tokens: positions, and the alphabet size of each slot."""
-
-    input_length: int
-    input_alphabets: tuple[int, ...]
-    target_length: int
-    target_alphabets: tuple[int, ...]
+from trainer.grammar import Grammar
+from trainer.recipe import ModelSection, Recipe
+from trainer.tokens import Tokens
 
 
 class Transformer(nn.Module):
-    def __init__(
-        self, sequences: Sequences, width: int, heads: int, encoder_layers: int, decoder_layers: int
-    ) -> None:
-        super().__init__()
-        self.target_length = sequences.target_length
-        self.read_input = Embedding(sequences.input_alphabets, sequences.input_length, width)
-        self.read_target = Embedding(sequences.target_alphabets, sequences.target_length, width)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads) for _ in range(encoder_layers))
-        self.encoder_norm = nn.LayerNorm(width)
-        self.decoder = nn.ModuleList(DecoderLayer(width, heads) for _ in range(decoder_layers))
-        self.decoder_norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList(nn.Linear(width, size) for size in sequences.target_alphabets)
-        self.apply(_initialise)
+    """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word."""
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy of targets (B, T, slots) given inputs (B, L, slots), summed over slots."""
-        start = torch.full_like(targets[:, :1], START)
-        x = self.read_target(torch.cat([start, targets[:, :-1]], dim=1))  # (B, T, D)
-        memory = self._encode(inputs)
+    opening: Tensor  # (K,) the id before the first word of an answer
+
+    def __init__(self, read: Tokens, write: Tokens, sizes: ModelSection) -> None:
+        super().__init__()
+        paper = sizes.paper
+        width, heads = sizes.width, sizes.heads
+        self.read = Embedding(read, width, paper)
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, paper) for _ in range(sizes.encoder_layers))
+        self.encoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
+        memory_width, width, heads = width, sizes.decoder_width or width, sizes.decoder_heads or heads
+        self.write = Embedding(write, width, paper)
+        self.decoder = nn.ModuleList(
+            DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
+        )
+        self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
+        self.heads = Heads(write, width, chained=not paper)
+        self.padded = len(set(read.lengths)) > 1 or read.form == "sequential"
+        self.register_buffer("opening", torch.from_numpy(write.opening), persistent=False)
+        self.apply(_initialise_as_published if paper else _initialise)
+        if paper:
+            self.heads.out.weight = self.write.words.weight
+
+    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor) -> Tensor:
+        """The cross-entropy of targets given inputs, summed over all words; `kinds` (B,) of the problems."""
+        before = torch.cat([self._opened(targets, kinds), targets[:, :-1]], dim=1)
+        x = self.write(before, kinds)  # (B, T, D)
+        memory, mask = self._encode(inputs, kinds)
         for layer in self.decoder:
-            x = layer(x, layer.cross.keys_values(memory))
-        x = self.decoder_norm(x)
-        losses = [
-            F.cross_entropy(head(x).float().flatten(0, 1), targets[..., slot].flatten())
-            for slot, head in enumerate(self.heads)
-        ]
-        return torch.stack(losses).sum()
+            x = layer(x, layer.cross.keys_values(memory), mask)
+        return self.heads(self.decoder_norm(x), targets)
 
     @torch.no_grad()
-    def generate(self, inputs: Tensor) -> Tensor:
-        """The greedy output (B, T, slots) for inputs (B, L, slots), a position at a time with cached keys."""
-        memory = self._encode(inputs)
+    def generate(self, inputs: Tensor, kinds: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
+        """The greedy output (B, length, slots), a position at a time with cached keys; with a grammar, of the
+        words it allows."""
+        memory, mask = self._encode(inputs, kinds)
         crossed = [layer.cross.keys_values(memory) for layer in self.decoder]
-        caches = [layer.attention.cache(len(inputs), self.target_length, memory) for layer in self.decoder]
-        word = inputs.new_full((len(inputs), 1, len(self.heads)), START)
+        caches = [layer.attention.cache(len(inputs), length, memory) for layer in self.decoder]
+        word = self._opened(inputs, kinds)
         words = []
-        for position in range(self.target_length):
-            x = self.read_target(word, position)  # (B, 1, D)
+        for position in range(length):
+            x = self.write(word, kinds, position)  # (B, 1, D)
             for layer, cache, keys_values in zip(self.decoder, caches, crossed, strict=True):
-                x = layer.step(x, position, cache, keys_values)
-            x = self.decoder_norm(x)
-            word = torch.stack([head(x).argmax(dim=-1) for head in self.heads], dim=-1)
+                x = layer.step(x, position, cache, keys_values, mask)
+            word = self.heads.greedy(self.decoder_norm(x), grammar)
+            if grammar is not None:
+                grammar.advance(word)
             words.append(word)
         return torch.cat(words, dim=1)
 
-    def _encode(self, inputs: Tensor) -> Tensor:
-        x = self.read_input(inputs)  # (B, L, D)
+    def _opened(self, like: Tensor, kinds: Tensor) -> Tensor:
+        """What stands before an answer, (B, 1, slots): its opening in the first slot."""
+        nothing = like.new_full((len(like), 1, len(self.heads.slots) - 1), -1)
+        return torch.cat([self.opening[kinds, None, None], nothing], dim=-1)
+
+    def _encode(self, inputs: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The memory (B, L, D), and where it may be attended to, (B, 1, 1, L), None if everywhere."""
+        mask = (inputs >= 0).any(dim=-1)[:, None, None] if self.padded else None
+        x = self.read(inputs, kinds)  # (B, L, D)
         for layer in self.encoder:
-            x = layer(x)
-        return self.encoder_norm(x)
+            x = layer(x, mask)
+        return self.encoder_norm(x), mask
+
+
+def build(recipe: Recipe) -> Transformer:
+    """The recipe's model with its first weights."""
+    with torch.random.fork_rng(devices=[]):  # drawn on the CPU
+        torch.manual_seed(recipe.training.seed)
+        return Transformer(recipe.input_tokens(), recipe.target_tokens(), recipe.model)
 
 
 class Embedding(nn.Module):
-    """Words and positions -> vectors: the sum over slots of each word's vector, and the position's."""
+    """Words and places -> vectors: the sum of each word's vector, and of each coordinate's of its place."""
 
-    def __init__(self, alphabets: tuple[int, ...], length: int, width: int) -> None:
+    places: Tensor  # (K, L, coordinates)
+
+    def __init__(self, tokens: Tokens, width: int, paper: bool) -> None:
         super().__init__()
-        self.words = nn.ModuleList(nn.Embedding(size, width) for size in alphabets)
-        self.positions = nn.Parameter(torch.empty(length, width).normal_(std=0.02))
+        self.words = nn.Embedding(tokens.size, width)
+        places = torch.from_numpy(tokens.places)
+        self.register_buffer("places", places, persistent=False)
+        self.coordinates = nn.ModuleList(
+            nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
+        )
+        self.norm = nn.LayerNorm(width) if paper else nn.Identity()
 
-    def forward(self, ids: Tensor, first: int = 0) -> Tensor:
-        """ids (B, L, slots), standing at positions first, first+1, … -> (B, L, D)."""
-        x = self.positions[first : first + ids.shape[1]]
-        for slot, words in enumerate(self.words):
-            x = x + words(ids[..., slot])
-        return x
+    def forward(self, ids: Tensor, kinds: Tensor, first: int = 0) -> Tensor:
+        """ids (B, L, slots) of these kinds (B,), standing at positions first, first+1, … -> (B, L, D)."""
+        words = self.words(ids.clamp(min=0)) * (ids >= 0).unsqueeze(-1)  # (B, L, slots, D)
+        x = words.sum(dim=2)
+        # where all are of one kind, the vectors of places are looked up once
+        places = self.places[kinds] if len(self.places) > 1 else self.places
+        places = places[:, first : first + ids.shape[1]]
+        for coordinate, table in enumerate(self.coordinates):
+            x = x + table(places[..., coordinate])
+        return self.norm(x)
+
+
+class Heads(nn.Module):
+    """Vectors -> the words of a number, in the order sign, exponent, mantissa; chained, each word is
+    predicted knowing those before it."""
+
+    def __init__(self, tokens: Tokens, width: int, chained: bool) -> None:
+        super().__init__()
+        self.slots = tokens.slots
+        last = len(self.slots) - 1
+        self.order = [0, last, *range(1, last)] if last > 0 else [0]
+        self.out = nn.Linear(width, tokens.size)
+        self.chained = chained and last > 0
+        if self.chained:
+            self.hidden = nn.Linear(width, width)
+            self.known = nn.Embedding(tokens.size, width)
+
+    def forward(self, x: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
+        losses = []
+        h = self.hidden(x) if self.chained else x
+        for slot in self.order:
+            words = targets[..., slot]
+            wanted = torch.where(words < 0, -1, words - self.slots[slot][0])
+            logits = self._logits(h, slot).flatten(0, 1).float()
+            losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))
+            if self.chained and slot != self.order[-1]:
+                h = h + self.known(words.clamp(min=0))
+        return torch.stack(losses).sum()
+
+    def greedy(self, x: Tensor, grammar: Grammar | None = None) -> Tensor:
+        """The likeliest words (B, 1, slots) at x (B, 1, D), each chosen in turn."""
+        chosen: dict[int, Tensor] = {}
+        h = self.hidden(x) if self.chained else x
+        for slot in self.order:
+            logits = self._logits(h, slot)
+            if grammar is not None:
+                logits = grammar.constrain(logits, slot, chosen)
+            chosen[slot] = logits.argmax(dim=-1) + self.slots[slot][0]
+            if self.chained and slot != self.order[-1]:
+                h = h + self.known(chosen[slot])
+        return torch.stack([chosen[slot] for slot in range(len(self.slots))], dim=-1)
+
+    def _logits(self, h: Tensor, slot: int) -> Tensor:
+        start, stop = self.slots[slot]
+        return F.linear(
+            F.gelu(h) if self.chained else h, self.out.weight[start:stop], self.out.bias[start:stop]
+        )
 
 
 KeysValues = tuple[Tensor, Tensor]  # each (B, H, L, D/H)
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    """Multi-head attention of vectors of one width to those of another."""
+
+    def __init__(self, width: int, heads: int, memory_width: int) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
+        self.key_value = nn.Linear(memory_width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, keys_values: KeysValues, causal: bool = False) -> Tensor:
-        """x (B, T, D) attends to keys and values -> (B, T, D)."""
-        attended = F.scaled_dot_product_attention(self._split(self.query(x)), *keys_values, is_causal=causal)
+    def forward(
+        self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """x (B, T, D) attends to keys and values where `mask` allows -> (B, T, D)."""
+        attended = F.scaled_dot_product_attention(
+            self._split(self.query(x)), *keys_values, attn_mask=mask, is_causal=causal
+        )
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def keys_values(self, memory: Tensor) -> KeysValues:
@@ -123,39 +199,57 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    """Attention and feed-forward; normalised before each, or as published after each."""
+
+    def __init__(self, width: int, heads: int, paper: bool) -> None:
         super().__init__()
-        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.after = paper
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        normed = self.attention_norm(x)
-        x = x + self.attention(normed, self.attention.keys_values(normed))
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        y = x if self.after else self.attention_norm(x)
+        x = x + self.attention(y, self.attention.keys_values(y), mask)
+        if self.after:
+            x = self.attention_norm(x)
+            return self.feed_norm(x + self.feed(x))
         return x + self.feed(self.feed_norm(x))
 
 
 class DecoderLayer(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    """Attention to the positions before, to the memory, and feed-forward; normalised as in EncoderLayer."""
+
+    def __init__(self, width: int, heads: int, memory_width: int, paper: bool) -> None:
         super().__init__()
-        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads)
+        self.after = paper
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
+        self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads, memory_width)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
-    def forward(self, x: Tensor, memory: KeysValues) -> Tensor:
-        normed = self.attention_norm(x)
-        x = x + self.attention(normed, self.attention.keys_values(normed), causal=True)
-        return self._after_attention(x, memory)
+    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
+        y = x if self.after else self.attention_norm(x)
+        attended = self.attention(y, self.attention.keys_values(y), causal=True)
+        return self._after_attention(x, attended, memory, mask)
 
-    def step(self, x: Tensor, position: int, cache: KeysValues, memory: KeysValues) -> Tensor:
+    def step(
+        self, x: Tensor, position: int, cache: KeysValues, memory: KeysValues, mask: Tensor | None
+    ) -> Tensor:
         """One position x (B, 1, D), with the keys and values of those before it in `cache`."""
-        normed = self.attention_norm(x)
-        for kept, new in zip(cache, self.attention.keys_values(normed), strict=True):
+        y = x if self.after else self.attention_norm(x)
+        for kept, new in zip(cache, self.attention.keys_values(y), strict=True):
             kept[:, :, position : position + 1] = new
         keys, values = (kept[:, :, : position + 1] for kept in cache)
-        return self._after_attention(x + self.attention(normed, (keys, values)), memory)
+        return self._after_attention(x, self.attention(y, (keys, values)), memory, mask)
 
-    def _after_attention(self, x: Tensor, memory: KeysValues) -> Tensor:
-        x = x + self.cross(self.cross_norm(x), memory)
+    def _after_attention(
+        self, x: Tensor, attended: Tensor, memory: KeysValues, mask: Tensor | None
+    ) -> Tensor:
+        if self.after:  # the published decoder attends to the memory from the layer's own input
+            y = self.attention_norm(x + attended)
+            y = self.cross_norm(y + self.cross(x, memory, mask))
+            return self.feed_norm(y + self.feed(y))
+        x = x + attended
+        x = x + self.cross(self.cross_norm(x), memory, mask)
         return x + self.feed(self.feed_norm(x))
 
 
@@ -169,3 +263,9 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
+
+
+def _initialise_as_published(module: nn.Module) -> None:
+    """PyTorch's own for linear layers, deviation 1/√width for embeddings."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

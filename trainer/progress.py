@@ -1,10 +1,34 @@
 """What is shown while a model trains: a progress bar on a terminal, JSON lines anywhere else."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@contextmanager
+def working(what: str, samples: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's standard error while samples are worked off, which the function given is told."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=samples)
+        yield lambda count: bar.advance(task, count)
 
 
 class TrainingProgress:

@@ -4,18 +4,22 @@ import json
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.encodings import ENCODINGS, by_name
+from shared.encodings import ENCODINGS, Encoding, by_name
 from shared.errors import RefusedError, UserError, conflict, explain
 from shared.spec import MAX_INDEX, Index, StreamSpec
-from trainer.tokens import Form, Tokens
+from trainer.kinds import kinds_of
+from trainer.magnitudes import Magnitudes, of_inputs, of_targets
+from trainer.tokens import Form, Side, Tokens
 
 RECIPES = files("trainer") / "recipes"
+MAX_PLACES = 4_000_000  # positions of all kinds of problem together: what a model's tables of places may hold
 
 
 class _Section(BaseModel):
@@ -33,6 +37,8 @@ class TokensSection(_Section):
 
     input: str = "P1000"
     output: str = "P1000"
+    input_digits: int = Field(3, description="significant digits: 2 to 9 for P10 and P1000, 2 to 5 for B1999")
+    output_digits: int = 3
     input_form: Form = "factored"
     output_form: Form = "factored"
 
@@ -44,6 +50,9 @@ class ModelSection(_Section):
     heads: int = Field(8, ge=1)
     encoder_layers: int = Field(1, ge=1)
     decoder_layers: int = Field(1, ge=1)
+    decoder_width: int | None = Field(None, ge=8, description="`width` where it is not given")
+    decoder_heads: int | None = Field(None, ge=1, description="`heads` where it is not given")
+    paper: bool = Field(False, description="the published transformer")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -57,16 +66,29 @@ class TrainingSection(_Section):
 
     samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
     batch_size: int = Field(64, ge=1)
+    accumulate: int = Field(1, ge=1, description="parts a batch is learned from in, to save memory")
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="after the warmup")
     warmup: int = Field(6_400, ge=0, description="samples over which the learning rate rises from 0")
-    final_learning_rate: float = Field(0.0, ge=0, description="share of it that the cosine ends at", le=1)
+    period: int | None = Field(
+        None, ge=1, description="samples the schedule falls over; all the rest if not given"
+    )
+    final_learning_rate: float = Field(0.0, ge=0, le=1, description="share of it that the schedule ends at")
+    beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     gradient_clip: float = Field(5.0, gt=0)
+    average: int = Field(
+        6_400, ge=0, description="half-life, in samples, of the average of weights that is scored; 0: none"
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     seed: int = Field(0, ge=0, lt=2**63, description="of the model's first weights")
+    start_from: str | None = Field(None, description="a run whose best weights are the first ones")
     log_every: int = Field(1_280, ge=1, description="samples between lines of metrics.jsonl")
     validate_every: int = Field(12_800, ge=1, description="samples between validations")
     checkpoint_every: int = Field(12_800, ge=1, description="samples between checkpoints")
+    checkpoints: int = Field(2, ge=1, description="kept, the newest, beside the best weights")
     time_limit: float | None = Field(
         None, gt=0, description="seconds of training after which it stops, to be resumed; may be changed then"
     )
@@ -78,6 +100,7 @@ class EvaluationSection(_Section):
     validation_samples: int = Field(1_000, ge=1, le=1_000_000)
     test_samples: int = Field(10_000, ge=1, le=1_000_000)
     batch_size: int = Field(1_000, ge=1)
+    constrained: bool = Field(False, description="whether only words that the grammar allows are written")
 
 
 class FetchSection(_Section):
@@ -99,45 +122,90 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
-        spec = self.stream
-        if len(spec.operation) > 1:
-            raise conflict("stream.operation", ",".join(spec.operation), "must be one operation")
-        if spec.input_shape() is None:
-            field = "dim" if spec.cols is None or not spec.dim.fixed else "cols"
-            raise conflict(f"stream.{field}", spec.fields()[field], "must be fixed to be trained on")
-        for field in ("input", "output"):
-            name = getattr(self.tokens, field)
+        for side, magnitudes in (("input", of_inputs(self.stream)), ("output", of_targets(self.stream))):
+            name, digits = getattr(self.tokens, side), getattr(self.tokens, f"{side}_digits")
             if name not in ENCODINGS:
-                raise conflict(f"tokens.{field}", name, f"must be one of {', '.join(ENCODINGS)}")
+                raise conflict(f"tokens.{side}", name, f"must be one of {', '.join(ENCODINGS)}")
+            allowed = ENCODINGS[name][1]
+            if digits not in allowed:
+                few, many = allowed[0], allowed[-1]
+                must = f"must be from {few} to {many}" if few < many else f"must be {few}"
+                raise conflict(f"tokens.{side}_digits", digits, f"{must} for {name}")
+            _check_held(side, by_name(name, digits), magnitudes)
+        model = self.model
+        decoder_width, decoder_heads = model.decoder_width or model.width, model.decoder_heads or model.heads
+        if decoder_width % decoder_heads:
+            raise conflict(
+                "model.decoder_heads", decoder_heads, f"must divide the decoder's width {decoder_width}"
+            )
+        if self.training.accumulate > self.training.batch_size:
+            reason = f"must be at most training.batch_size={self.training.batch_size}"
+            raise conflict("training.accumulate", self.training.accumulate, reason)
+        kinds, positions = self._kinds_and_positions()
+        if kinds * positions > MAX_PLACES:
+            reason = (
+                f"makes {kinds:,} kinds of problem of up to {positions:,} numbers: must be fewer to train on"
+            )
+            raise conflict("stream.dim", self.stream.fields()["dim"], reason)
         return self
 
+    def _kinds_and_positions(self) -> tuple[int, int]:
+        """How many kinds of problem there are, and the most numbers that an input or a target has."""
+        (low, _), (m, n) = self.stream.extreme_dims()
+        cols = self.stream.cols
+        kinds = len(self.stream.operation) * (m - low + 1) * (cols.high - cols.low + 1 if cols else 1)
+        return kinds, self.stream.max_entries(m, n)
+
     def input_tokens(self) -> Tokens:
-        shape = self.stream.input_shape()
-        assert shape is not None
-        return Tokens(by_name(self.tokens.input), self.tokens.input_form, shape, with_shape=True)
+        """How the model reads."""
+        tokens = self.tokens
+        return self._tokens("input", by_name(tokens.input, tokens.input_digits), tokens.input_form)
 
     def target_tokens(self) -> Tokens:
-        shape = self.stream.target_shape()
-        assert shape is not None
-        return Tokens(by_name(self.tokens.output), self.tokens.output_form, shape, with_shape=False)
+        """How the model writes."""
+        tokens = self.tokens
+        return self._tokens("target", by_name(tokens.output, tokens.output_digits), tokens.output_form)
+
+    def _tokens(self, side: Side, encoding: Encoding, form: Form) -> Tokens:
+        in_grid = form == "factored" and not self.model.paper
+        return Tokens(encoding, form, side, kinds_of(self.stream), in_grid)
+
+
+def _check_held(side: str, encoding: Encoding, magnitudes: Magnitudes) -> None:
+    what = "inputs" if side == "input" else "targets"
+    reason = None
+    if magnitudes.largest > encoding.largest:
+        reason = (
+            f"cannot hold the stream's {what}, up to {magnitudes.largest:.3g}: its largest is "
+            f"{encoding.largest:g}"
+        )
+    elif magnitudes.usual < encoding.smallest:
+        reason = (
+            f"cannot hold the stream's {what}, usually near {magnitudes.usual:.3g}: it loses digits below "
+            f"{encoding.smallest:g}"
+        )
+    if reason is not None:
+        raise conflict(f"tokens.{side}", encoding.name, f"{reason}; choose another encoding or stream.scale")
 
 
 def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[str, Recipe]:
-    """The name and the content of a recipe that comes with matstream, or of a file.
+    """The name of its runs, and the content, of a recipe that comes with matstream, or of a file.
 
     `overrides` are values by section and key. Raises RefusedError naming the key that is wrong.
     """
     if name in recipe_names():
         content = (RECIPES / f"{name}.toml").read_bytes()
+        run_name = name.replace("/", "-")
     elif name.endswith(".toml"):
         content = Path(name).read_bytes()
+        run_name = Path(name).stem
     else:
         raise UserError(f"recipe {name!r}: must be one of {', '.join(recipe_names())}, or a .toml file")
     try:
         document = tomllib.loads(content.decode())
     except ValueError as error:  # not TOML, or not UTF-8
         raise UserError(f"recipe {name!r} is not TOML: {error}") from None
-    return Path(name).stem, read_recipe(document, overrides)
+    return run_name, read_recipe(document, overrides)
 
 
 def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> Recipe:
@@ -154,10 +222,15 @@ def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with matstream."""
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml")
-    )
+    """The recipes that come with matstream, such as quickstart or small/add."""
+    folder = Path(str(RECIPES))
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
+
+
+def recipe_comment(name: str) -> str:
+    """What a recipe that comes with matstream says of itself: its first lines."""
+    lines = (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
 
 
 def write_recipe(recipe: Recipe) -> str:

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from shared.errors import UserError
+from shared.errors import RefusedError, UserError
 from shared.files import written_aside
 from trainer import checkpoint
 from trainer.client import stream
+from trainer.model import build
 from trainer.recipe import Recipe, load_recipe, read_recipe, write_recipe
+from trainer.transfer import start_from
 
 BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
 
@@ -60,6 +62,10 @@ def prepare(
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
     if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").is_file():
         raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
+    if wanted.training.compile and shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise UserError("training.compile=True: needs a C++ compiler, g++ or clang++, on this machine")
+    if wanted.training.start_from is not None:
+        start_from(wanted.training.start_from, build(wanted))
     return Run(folder.name, folder, _settle_precision(wanted))
 
 
@@ -112,11 +118,14 @@ def _written_recipe(folder: Path) -> Recipe:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    return read_recipe(document, {})
+    try:
+        return read_recipe(document, {})
+    except RefusedError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
-    """The written recipe with the wanted [fetch] and time limit.
+    """The written recipe with the wanted [fetch], time limit and number of checkpoints.
 
     Raises UserError if they differ in what is trained.
     """
@@ -124,14 +133,15 @@ def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
     for section in before.keys() - {"fetch"}:
         for key, value in before[section].items():
             asked = now[section][key]
-            if asked != value and key != "time_limit" and (key, asked) != ("precision", "auto"):
+            free = key in ("time_limit", "checkpoints") or (key, asked) == ("precision", "auto")
+            if asked != value and not free:
                 raise UserError(
                     f"{section}.{key}={asked!r}: the run to resume was begun with {value!r}; "
                     "keep that, or begin another run with --run NAME"
                 )
-    limit = {"time_limit": wanted.training.time_limit}
+    free = {"time_limit": wanted.training.time_limit, "checkpoints": wanted.training.checkpoints}
     return written.model_copy(
-        update={"fetch": wanted.fetch, "training": written.training.model_copy(update=limit)}
+        update={"fetch": wanted.fetch, "training": written.training.model_copy(update=free)}
     )
 
 

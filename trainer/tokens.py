@@ -1,71 +1,234 @@
 """Matrices as token sequences: what a model reads and writes.
 
-A number has k words. In the *sequential* form each word is a position of its own; in the *factored* form
-the k words share one position, in k slots. Every slot has an alphabet of its own, and ids count within it.
+A number has k words. In the *sequential* form, the published one, each word is a position of its own: the
+dimensions V<rows> V<cols>, the numbers without their empty words, and a mark at the end. In the *factored*
+form the k words of a number share one position, in k slots, and every position has its place in the matrix.
+Where a stream has several operations, a letter says which.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.encodings import Encoding
-from shared.operations import Shape
+from shared.operations import OPERATIONS
+from shared.wire import Matrices, Samples, flat
+from trainer.kinds import Kind, kinds_of_samples
 
 Form = Literal["factored", "sequential"]
+Side = Literal["input", "target"]
 Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
-START = 0  # the id that opens every output, in every slot; ids 1, 2, … are the dimension words V1, V2, …
+NOTHING = -1  # where a sequence has ended, or a slot holds no word
+
+_LETTERS = tuple(operation.letter for operation in OPERATIONS.values())
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """How matrices of one shape are written as (B, length, len(alphabets)) ids, and read back."""
+    """How the inputs or the targets of some kinds of problem are written as ids, and read back.
+
+    Ids (B, length, slots) count within one vocabulary: the words of numbers, slot by slot, then the mark,
+    the letters of operations, and the dimensions V1, V2, …, so that a vocabulary for larger matrices begins
+    as this one does.
+    """
 
     encoding: Encoding
     form: Form
-    shape: Shape
-    with_shape: bool  # whether the words V<rows> V<cols> stand before the entries
+    side: Side
+    kinds: tuple[Kind, ...]
+    in_grid: bool  # whether a position's place is (block, row, column) or its number in the sequence
 
-    @property
-    def alphabets(self) -> tuple[int, ...]:
-        """The size of each slot's alphabet: special words, then the encoding's words for that slot."""
-        return tuple(self._specials + stop - start for start, stop in self._slots)
+    @cached_property
+    def slots(self) -> tuple[tuple[int, int], ...]:
+        """The half-open range of ids that each slot of a position may hold, headers aside."""
+        if self.form == "sequential":
+            return ((0, self.size),)
+        stops = np.cumsum([stop - start for start, stop in self.encoding.slots]).tolist()
+        return tuple(zip([0, *stops], stops, strict=False))
 
-    @property
+    @cached_property
+    def size(self) -> int:
+        """Ids of the vocabulary."""
+        return self.mark + 1 + len(_LETTERS) + max(max(shape) for shape in self._shapes)
+
+    @cached_property
     def length(self) -> int:
-        """Positions of a matrix."""
-        rows, cols = self.shape
-        words = 1 if self.form == "factored" else self.encoding.words_per_number
-        return 2 * self.with_shape + rows * cols * words
+        """Positions of the longest sequence."""
+        return max(self.lengths)
 
-    def encode(self, matrices: NDArray[np.float64]) -> Ids:
-        """Write matrices (B, rows, cols) as ids (B, length, slots).
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """Positions of the longest sequence of each kind."""
+        words, mark = (self.encoding.words_per_number, 1) if self.form == "sequential" else (1, 0)
+        return tuple(self._header + rows * cols * words + mark for rows, cols in self._shapes)
+
+    @cached_property
+    def opening(self) -> NDArray[np.int64]:
+        """The id (K,) that a sequence of each kind opens with, before its first word."""
+        if self.form == "factored" and self._several_operations:
+            return self._letters
+        return np.full(len(self.kinds), self.mark)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """The place of each position, (K, length, coordinates)."""
+        if not self.in_grid:
+            return np.broadcast_to(np.arange(self.length)[:, None], (len(self.kinds), self.length, 1)).copy()
+        places = np.zeros((len(self.kinds), self.length, 3), dtype=np.int64)
+        places[:, : self._header, 2] = np.arange(self._header)
+        for number, (kind, shape) in enumerate(zip(self.kinds, self._shapes, strict=True)):
+            blocks = _blocks(kind, self.side, *shape)
+            places[number, self._header : self._header + len(blocks)] = blocks
+        return places
+
+    def encode(self, matrices: Matrices, kinds: NDArray[np.int64]) -> Ids:
+        """Write B matrices, of the kinds (B,) given by their position in `self.kinds`, as ids.
 
         Raises EncodingError for an entry that the encoding cannot write.
         """
-        batch, (rows, cols) = len(matrices), self.shape
-        assert matrices.shape[1:] == self.shape
-        words = self.encoding.encode(matrices).reshape(batch, -1, len(self._slots))
-        ids = words - [start for start, _ in self._slots] + self._specials
-        if not self.with_shape:
+        entries, shapes = matrices
+        header = self._headers(kinds, shapes)
+        ids = np.full((len(shapes), self.length, len(self.slots)), NOTHING)
+        ids[:, : self._header, 0] = header
+        words = self.encoding.encode(entries)  # (entries, words per number)
+        sizes = shapes.prod(axis=1, dtype=np.int64)  # entries of each matrix
+        if self.form == "factored":
+            sample = np.repeat(np.arange(len(shapes)), sizes)
+            ids[sample, self._header + _count_within(sizes)] = words + self.offsets
             return ids
-        prefix = np.broadcast_to(np.array([rows, cols])[:, None], (batch, 2, len(self._slots)))
-        return np.concatenate([prefix, ids], axis=1)
+        written = words != (NOTHING if self.encoding.empty is None else self.encoding.empty)
+        ends = np.concatenate([[0], np.cumsum(written.sum(axis=1))])  # words before each entry
+        last = np.cumsum(sizes)
+        lengths = ends[last] - ends[last - sizes]  # words of each matrix
+        sample = np.repeat(np.arange(len(shapes)), lengths)
+        ids[sample, self._header + _count_within(lengths), 0] = words[written]
+        ids[np.arange(len(shapes)), self._header + lengths, 0] = self.mark
+        return ids
 
-    def decode(self, ids: Ids) -> NDArray[np.float64]:
-        """Read ids (B, length, slots) as matrices (B, rows, cols), NaN where the words are no number."""
-        entries = ids[:, 2 * self.with_shape :] - self._specials
-        words = np.where(entries >= 0, entries + [start for start, _ in self._slots], -1)
-        numbers = words.reshape(len(ids), -1, self.encoding.words_per_number)
-        return self.encoding.decode(numbers).reshape(-1, *self.shape)
+    def decode(self, ids: Ids, kind: int) -> Floats:
+        """Read ids (B, length, slots) of one kind as matrices (B, rows, cols).
+
+        An entry whose words are no number is NaN; so is every entry where numbers are missing or too many.
+        """
+        shape = rows, cols = self._shapes[kind]
+        if self.form == "factored":
+            numbers = ids[:, self._header : self._header + rows * cols]
+            starts, stops = np.array(self.slots).T
+            words = np.where((numbers >= starts) & (numbers < stops), numbers - self.offsets, -1)
+            return self.encoding.decode(words).reshape(-1, *shape)
+        header = self.header(kind)
+        words, complete = self._align(ids[:, self._header :, 0], rows * cols)
+        values = self.encoding.decode(words)
+        values[~complete | (ids[:, : self._header, 0] != header).any(axis=1)] = np.nan
+        return values.reshape(-1, *shape)
+
+    def header(self, kind: int) -> NDArray[np.int64]:
+        """The ids in front of matrices of a kind, (header,)."""
+        return self._headers(np.array([kind]), np.array([self._shapes[kind]]))[0]
+
+    def entries(self, kind: int) -> int:
+        """Numbers in a matrix of a kind."""
+        rows, cols = self._shapes[kind]
+        return rows * cols
+
+    def _align(self, ids: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The words (B, T) of `count` numbers, up to the mark, each put in its slot, (B, count, words per
+        number); and whether there were just so many, (B,)."""
+        batch, length = ids.shape
+        position = np.arange(length)
+        first, stop = self.encoding.slots[0]
+        ended = np.maximum.accumulate(ids == self.mark, axis=1)
+        opens = (ids >= first) & (ids < stop) & ~ended
+        number = np.cumsum(opens, axis=1) - 1  # that a word belongs to
+        bounds = np.where(opens | ended, position, length)
+        next_bound = np.minimum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1]
+        after = np.concatenate([next_bound[:, 1:], np.full((batch, 1), length)], axis=1)  # its last word
+        # a number's first word stands in the first slot, the others in the last ones
+        slot = np.where(opens, 0, self.encoding.words_per_number - (after - position))
+        misplaced = ~ended & ~opens & (slot < 1)
+        complete = ended[:, -1] & opens[:, 0] & (number[:, -1] == count - 1) & ~misplaced.any(axis=1)
+        unwritten = NOTHING if self.encoding.empty is None else self.encoding.empty
+        aligned = np.full((batch, count, self.encoding.words_per_number), unwritten)
+        sample, place = np.nonzero(~ended & complete[:, None])
+        aligned[sample, number[sample, place], slot[sample, place]] = ids[sample, place]
+        return aligned, complete
 
     @property
-    def _slots(self) -> tuple[tuple[int, int], ...]:
-        """The encoding's words that may stand in each slot, as ranges of its vocabulary."""
-        return self.encoding.slots if self.form == "factored" else ((0, len(self.encoding.vocabulary)),)
+    def _shapes(self) -> list[tuple[int, int]]:
+        return [kind.input_shape if self.side == "input" else kind.target_shape for kind in self.kinds]
 
     @property
-    def _specials(self) -> int:
-        return 1 + max(self.shape) if self.with_shape else 1
+    def mark(self) -> int:
+        """The id that opens a sequence, and in the sequential form ends it."""
+        sequential = self.form == "sequential"
+        return len(self.encoding.vocabulary) if sequential else self.slots[-1][1]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """What takes an id of the encoding in each slot to one of ours."""
+        return np.array(
+            [ours - its for (ours, _), (its, _) in zip(self.slots, self.encoding.slots, strict=True)]
+        )
+
+    @property
+    def _several_operations(self) -> bool:
+        return len({kind.operation for kind in self.kinds}) > 1
+
+    @property
+    def _with_header(self) -> tuple[bool, bool]:
+        """Whether a letter, and whether a shape, stands in front. A factored answer needs neither: it opens
+        with its letter, and its positions have their places."""
+        if self.form == "sequential":
+            return self._several_operations, True
+        read = self.side == "input"
+        return read and self._several_operations, read and len(set(self._shapes)) > 1
+
+    @property
+    def _header(self) -> int:
+        letter, shape = self._with_header
+        return letter + 2 * shape
+
+    def _headers(self, kinds: NDArray[np.int64], shapes: NDArray[Any]) -> NDArray[np.int64]:
+        """The ids in front of matrices of these kinds and shapes, (B, header)."""
+        with_letter, with_shape = self._with_header
+        ids = np.column_stack([self._letters[kinds], self.mark + len(_LETTERS) + shapes])
+        return ids[:, [with_letter, with_shape, with_shape]]
+
+    @property
+    def _letters(self) -> NDArray[np.int64]:
+        """The id of each kind's letter, (K,)."""
+        letters = [_LETTERS.index(OPERATIONS[kind.operation].letter) for kind in self.kinds]
+        return self.mark + 1 + np.array(letters)
+
+
+def encode(
+    samples: Samples, operations: Sequence[str], read: Tokens, write: Tokens
+) -> tuple[Ids, Ids, NDArray[np.int64]]:
+    """Input ids (B, L, slots), target ids (B, T, slots) and kinds (B,) of a stream's samples."""
+    kinds = kinds_of_samples(samples, operations, read.kinds)
+    return read.encode(flat(samples.input), kinds), write.encode(flat(samples.target), kinds), kinds
+
+
+def _blocks(kind: Kind, side: Side, rows: int, cols: int) -> NDArray[np.int64]:
+    """The place of each entry of a matrix, (rows·cols, 3): its operand, or in an answer its part (values,
+    then vectors), from 1 on, and its row and column there."""
+    row, col = np.divmod(np.arange(rows * cols), cols)
+    block = np.ones_like(row)
+    if side == "input":
+        block += col >= kind.n
+        col = np.where(block == 2, col - kind.n, col)
+    elif kind.operation in ("eigenvectors", "svd"):
+        block += (row >= 1).astype(np.int64) + (row >= 1 + kind.m)
+        row = row - np.where(block == 2, 1, np.where(block == 3, 1 + kind.m, 0))
+    return np.stack([block, row, col], axis=1)
+
+
+def _count_within(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, … sizes[0]−1, 0, 1, … sizes[1]−1, and so on."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.operations import OPERATIONS
-from shared.scoring import accuracy, accuracy_strict, score
+from shared.scoring import by_tolerance, right, right_strictly, score
 
 GOLDEN = [
     case
@@ -32,6 +32,16 @@ def one(operation, target, prediction):
 
 def as_matrix(rows):
     return np.array(rows, dtype=float).reshape(len(rows), -1)
+
+
+def accuracy(scores, same_words):
+    """The share of a batch that is right by the published rule."""
+    return by_tolerance(right(scores, same_words).mean(axis=0))
+
+
+def accuracy_strict(operation, scores, *matrices):
+    """The share of a batch that is right strictly; inputs, targets, predictions."""
+    return by_tolerance(right_strictly(operation, scores, *matrices).mean(axis=0))
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["operation"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from shared.errors import UserError
 from trainer import checkpoint
 from trainer.checkpoint import CheckpointError
 
@@ -18,65 +19,83 @@ STATE = {"position": {"samples": 64, "seconds": 1.5}, "optimizer": {"state": {0:
 
 def test_weights_and_state_come_back(tmp_path):
     saved, loaded = _model(0), _model(1)
-    state = checkpoint.load(checkpoint.save(tmp_path, 64, saved, STATE), loaded)
+    state = checkpoint.load(checkpoint.save(tmp_path, 64, saved, STATE, keep=2), loaded)
     assert torch.equal(saved.weight, loaded.weight)
     assert state["position"] == STATE["position"]
     assert torch.equal(state["optimizer"]["state"][0]["exp_avg"], torch.ones(3))
 
 
-def test_the_newest_are_kept(tmp_path):
-    for samples in (64, 128, 1000):
-        checkpoint.save(tmp_path, samples, _model(0), STATE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000128", "000000001000"]
-    assert checkpoint.latest(tmp_path).name == "000000001000"
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_are_kept_and_the_best(tmp_path, keep):
+    for samples in (64, 128, 1000, 1064):
+        checkpoint.save(tmp_path, samples, _model(0), STATE, keep)
+        if samples in (64, 128):
+            checkpoint.save_best(tmp_path, samples, _model(samples))
+    newest = ["000000000128", "000000001000", "000000001064"][-keep:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*newest, "best-000000000128"]
+    assert checkpoint.latest(tmp_path).name == "000000001064"
+
+
+def test_the_best_weights_are_found_in_a_run_and_in_an_exported_model(tmp_path):
+    saved = checkpoint.save_best(tmp_path / "run/checkpoints", 64, _model(3))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
+    for folder in ("run", "model"):
+        model = _model(0)
+        checkpoint.load_weights(checkpoint.best_weights(tmp_path / folder), model, "")
+        assert torch.equal(model.weight, _model(3).weight)
+    with pytest.raises(UserError, match="holds no trained model yet"):
+        checkpoint.best_weights(tmp_path)
 
 
 def test_a_checkpoint_that_was_being_written_does_not_exist(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, 64, _model(0), STATE)
+    checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(tmp_path, 128, _model(0), STATE)
+        checkpoint.save(tmp_path, 128, _model(0), STATE, keep=2)
     assert checkpoint.latest(tmp_path).name == "000000000064"
 
 
 def test_a_checkpoint_that_exists_is_never_touched_again(tmp_path):
-    saved = checkpoint.save(tmp_path, 64, _model(0), STATE)
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
     before = {path.name: path.stat().st_mtime_ns for path in saved.iterdir()}
-    assert checkpoint.save(tmp_path, 64, _model(0), STATE) == saved
+    assert checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2) == saved
     assert {path.name: path.stat().st_mtime_ns for path in saved.iterdir()} == before
 
 
 def test_what_a_killed_process_left_of_a_checkpoint_is_removed(tmp_path):
     (tmp_path / ".000000000064.4711").mkdir()
-    checkpoint.save(tmp_path, 128, _model(0), STATE)
+    checkpoint.save(tmp_path, 128, _model(0), STATE, keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["000000000128"]
 
 
 def test_a_full_disk_is_an_error_that_spares_the_checkpoints(tmp_path, monkeypatch):
     model = _model(0)
-    kept = checkpoint.save(tmp_path, 64, model, STATE)
+    kept = checkpoint.save(tmp_path, 64, model, STATE, keep=2)
     monkeypatch.setattr(checkpoint, "_STATE", "/dev/full")  # joined to a folder it stays /dev/full
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(tmp_path, 128, model, STATE)
+        checkpoint.save(tmp_path, 128, model, STATE, keep=2)
     assert checkpoint.latest(tmp_path) == kept
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"foreign"])
 def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage):
-    saved = checkpoint.save(tmp_path, 64, _model(0), STATE)
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
     (saved / name).write_bytes(damage((saved / name).read_bytes()))
     with pytest.raises(CheckpointError, match=rf"{name} cannot be read.*remove the folder"):
         checkpoint.load(saved, _model(1))
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    saved = checkpoint.save(tmp_path, 64, _model(0), STATE)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors holds the weights of another model: remove"
+    ):
         checkpoint.load(saved, nn.Linear(4, 2))
 
 
@@ -87,7 +106,7 @@ class _Payload:
 
 def test_a_state_file_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    saved = checkpoint.save(tmp_path / "checkpoints", 64, _model(0), STATE)
+    saved = checkpoint.save(tmp_path / "checkpoints", 64, _model(0), STATE, keep=2)
     torch.save({"position": _Payload()}, saved / "training.pt")
     with pytest.raises(CheckpointError):
         checkpoint.load(saved, _model(1))

@@ -10,12 +10,13 @@ from shared.spec import StreamSpec
 from shared.wire import from_batch
 from trainer import client
 from trainer.client import StreamError
+from trainer.kinds import kinds_of
 from trainer.loader import Loader, StoppedError
-from trainer.tokens import Tokens
+from trainer.tokens import Tokens, encode
 
 SPEC = StreamSpec(operation="add", dim=2)
-READ = Tokens(by_name("P1000"), "factored", (2, 4), with_shape=True)
-WRITE = Tokens(by_name("P1000"), "sequential", (2, 2), with_shape=False)
+READ = Tokens(by_name("P1000"), "factored", "input", kinds_of(SPEC), in_grid=True)
+WRITE = Tokens(by_name("P1000"), "sequential", "target", kinds_of(SPEC), in_grid=False)
 GO_ON = threading.Event()
 
 
@@ -29,10 +30,8 @@ def test_steps_of_any_size_take_the_samples_in_order(server, fetch):
     taken = [loader.take(count, GO_ON) for count in (1, 64, 300, 635)]
     loader.close()
     expected = from_batch(generate(SPEC, 0, "train", 5, 1000))
-    np.testing.assert_array_equal(torch.cat([b.inputs for b in taken]).numpy(), READ.encode(expected.input))
-    np.testing.assert_array_equal(
-        torch.cat([b.targets for b in taken]).numpy(), WRITE.encode(expected.target)
-    )
+    for column, ids in enumerate(encode(expected, SPEC.operation, READ, WRITE)):
+        np.testing.assert_array_equal(torch.cat([batch[column] for batch in taken]).numpy(), ids)
     assert loader.position == 1005
 
 
@@ -57,8 +56,10 @@ def test_what_ends_the_stream_reaches_the_one_who_waits(monkeypatch):
 def test_a_wait_is_given_up_when_training_is_to_stop():
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
+    loader = _loader("http://127.0.0.1:9")
     with pytest.raises(StoppedError):
-        _loader("http://127.0.0.1:9").take(1, stop)
+        loader.take(1, stop)
+    loader.close()
 
 
 def test_only_so_much_is_made_ahead(server):

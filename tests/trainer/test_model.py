@@ -1,70 +1,177 @@
+import numpy as np
 import pytest
 import torch
 
-from trainer.model import Sequences, Transformer
+from generator_service.stream import generate
+from shared.wire import flat, from_batch
+from trainer.grammar import grammar
+from trainer.model import Heads, Transformer, build
+from trainer.recipe import Recipe, read_recipe
+from trainer.tokens import encode
 
-SEQUENCES = Sequences(input_length=5, input_alphabets=(7, 11), target_length=4, target_alphabets=(5, 9))
-
-
-@pytest.fixture
-def model() -> Transformer:
-    torch.manual_seed(0)
-    return Transformer(SEQUENCES, width=32, heads=4, encoder_layers=2, decoder_layers=2)
-
-
-def _ids(alphabets: tuple[int, ...], batch: int, length: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    slots = [torch.randint(0, size, (batch, length), generator=generator) for size in alphabets]
-    return torch.stack(slots, dim=-1)
+FIXED = {"operation": "eigenvectors", "dim": 2}
+MIXED = {"operation": "add,svd", "dim": "1-3", "cols": "1-2"}
+SEQUENTIAL = {"input_form": "sequential", "output_form": "sequential", "output": "P10"}
+BATCH = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def _logits(model: Transformer, inputs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
-    """Each head's logits (B, T, size), as the loss sees them."""
+def recipe(stream: dict, tokens: dict | None = None, **model: object) -> Recipe:
+    sizes = {"width": 32, "heads": 4, "encoder_layers": 2, "decoder_layers": 2}
+    document = {"stream": stream, "tokens": tokens or {}, "model": sizes | model, "training": {"samples": 1}}
+    return read_recipe(document, {})
+
+
+def batch(made: Recipe, count: int = 12) -> BATCH:
+    samples = from_batch(generate(made.stream.spec(), 0, "train", 0, count))
+    encoded = encode(samples, made.stream.operation, made.input_tokens(), made.target_tokens())
+    inputs, targets, kinds = map(torch.from_numpy, encoded)
+    return inputs, targets, kinds
+
+
+CASES = [
+    pytest.param(recipe(FIXED), id="fixed"),
+    pytest.param(recipe(MIXED), id="mixed"),
+    pytest.param(recipe(FIXED, SEQUENTIAL), id="sequential"),
+    pytest.param(recipe(MIXED, SEQUENTIAL, paper=True), id="paper"),
+    pytest.param(recipe(FIXED, None, paper=True, decoder_width=16, decoder_heads=2), id="asymmetric"),
+]
+
+
+@pytest.fixture(params=CASES)
+def made(request) -> tuple[Recipe, Transformer, BATCH]:
+    return request.param, build(request.param), batch(request.param)
+
+
+def states(
+    model: Transformer, inputs: torch.Tensor, targets: torch.Tensor, kinds: torch.Tensor
+) -> torch.Tensor:
+    """What the heads see, (B, T, D)."""
     seen = []
-    hooks = [head.register_forward_hook(lambda _, __, out: seen.append(out)) for head in model.heads]
-    model(inputs, targets)
-    for hook in hooks:
-        hook.remove()
+    hook = model.decoder_norm.register_forward_hook(lambda _, __, out: seen.append(out.detach()))
+    model(inputs, targets, kinds)
+    hook.remove()
+    return seen[0]
+
+
+def test_the_cached_greedy_output_is_that_of_the_whole_model_at_every_position(made):
+    _, model, (inputs, _, kinds) = made
+    length = model.write.places.shape[1]
+    written = model.generate(inputs, kinds, length)
+    assert written.shape[:2] == (len(inputs), length)
+    again = model.heads.greedy(states(model, inputs, written, kinds))
+    assert torch.equal(again, written)
+
+
+def test_a_prediction_does_not_see_the_targets_from_its_position_on(made):
+    _, model, (inputs, targets, kinds) = made
+    changed = targets.clone()
+    changed[:, 2:] = torch.where(targets[:, 2:] >= 0, model.heads.slots[0][0] + 1, -1)
+    changed[:, 2:, 1:] = targets[:, 2:, 1:]
+    before, after = states(model, inputs, targets, kinds), states(model, inputs, changed, kinds)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+def test_an_answer_depends_on_every_word_of_the_input(made):
+    _, model, (inputs, targets, kinds) = made
+    one = inputs[:1], targets[:1], kinds[:1]
+    loss = model(*one).item()
+    for position, slot in (inputs[0] >= 0).nonzero().tolist():
+        changed = inputs[:1].clone()
+        changed[0, position, slot] += 1 if changed[0, position, slot] == 0 else -1
+        assert model(changed, *one[1:]).item() != loss
+
+
+def test_the_order_of_input_positions_matters():
+    made = recipe(FIXED)
+    model, (inputs, targets, kinds) = build(made), batch(made)
+    assert model(inputs, targets, kinds).item() != model(inputs.flip(1), targets, kinds).item()
+
+
+@pytest.mark.parametrize("tokens", [{}, SEQUENTIAL])
+def test_what_pads_a_batch_changes_no_answer(tokens):
+    mixed = recipe(MIXED, tokens)
+    model, (inputs, targets, kinds) = build(mixed), batch(mixed, 40)
+    read, write = mixed.input_tokens(), mixed.target_tokens()
+    for kind in kinds.unique().tolist():
+        rows = (kinds == kind).nonzero()[:3, 0]
+        one = inputs[rows], targets[rows], kinds[rows]
+        short = inputs[rows, : read.lengths[kind]], targets[rows, : write.lengths[kind]], kinds[rows]
+        torch.testing.assert_close(model(*one), model(*short))
+
+
+def test_the_first_loss_is_about_that_of_guessing():
+    made = recipe(FIXED)
+    model, (inputs, targets, kinds) = build(made), batch(made, 200)
+    guessing = sum(np.log(stop - start) for start, stop in model.heads.slots)
+    positions = targets.shape[0] * targets.shape[1]
+    assert model(inputs, targets, kinds).item() / positions == pytest.approx(guessing, rel=0.3)
+
+
+def test_every_parameter_is_trained(made):
+    _, model, arguments = made
+    model(*arguments).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def logits(heads: Heads, x: torch.Tensor, words: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Each slot's logits when these words are the truth."""
+    seen = {}
+
+    def spy(h: torch.Tensor, slot: int) -> torch.Tensor:
+        seen[slot] = Heads._logits(heads, h, slot)
+        return seen[slot]
+
+    heads._logits = spy
+    with torch.no_grad():
+        heads(x, words)
+    del heads._logits
     return seen
 
 
-def test_the_cached_greedy_output_is_that_of_the_whole_model_at_every_position(model):
-    inputs = _ids(SEQUENCES.input_alphabets, 6, 5)
-    words = model.generate(inputs)
-    for slot, logits in enumerate(_logits(model, inputs, words)):
-        assert torch.equal(logits.argmax(-1), words[..., slot])
+def test_each_word_of_a_number_is_predicted_knowing_those_before_it_in_turn():
+    made = recipe({"operation": "transpose", "dim": 1})
+    heads = build(made).heads
+    x = torch.randn(1, 1, 32, generator=torch.Generator().manual_seed(0))
+    number = made.target_tokens().encode(flat(np.array([[[3.14]]])), np.zeros(1, np.int64))
+    words = torch.from_numpy(number)
+    before = logits(heads, x, words)
+    for changed, moved in {0: {1, 2}, 2: {1}, 1: set()}.items():  # sign, exponent, mantissa
+        other = words.clone()
+        other[..., changed] += 1
+        after = logits(heads, x, other)
+        assert {slot for slot in range(3) if not torch.equal(after[slot], before[slot])} == moved
 
 
-def test_a_prediction_does_not_see_the_targets_from_its_position_on(model):
-    inputs, targets = _ids(SEQUENCES.input_alphabets, 3, 5), _ids(SEQUENCES.target_alphabets, 3, 4)
-    changed = targets.clone()
-    changed[:, 2:] = (changed[:, 2:] + 1) % torch.tensor(SEQUENCES.target_alphabets)
-    for before, after in zip(_logits(model, inputs, targets), _logits(model, inputs, changed), strict=True):
-        torch.testing.assert_close(before[:, :3], after[:, :3])
-        assert not torch.allclose(before[:, 3], after[:, 3])
+def test_the_published_model_shares_its_table_of_output_words():
+    paper, own = build(recipe(FIXED, paper=True)), build(recipe(FIXED))
+    assert paper.heads.out.weight is paper.write.words.weight
+    assert own.heads.out.weight is not own.write.words.weight
 
 
-def test_an_output_depends_on_every_word_of_the_input(model):
-    inputs, targets = _ids(SEQUENCES.input_alphabets, 1, 5), _ids(SEQUENCES.target_alphabets, 1, 4)
-    loss = model(inputs, targets).item()
-    for position in range(5):
-        for slot, size in enumerate(SEQUENCES.input_alphabets):
-            changed = inputs.clone()
-            changed[0, position, slot] = (changed[0, position, slot] + 1) % size
-            assert model(changed, targets).item() != loss
+def test_widths_and_depths_of_encoder_and_decoder_are_chosen_apart():
+    model = build(recipe(FIXED, width=36, heads=12, encoder_layers=3, decoder_width=16, decoder_heads=2))
+    assert (len(model.encoder), len(model.decoder)) == (3, 2)
+    assert model.read.words.embedding_dim == 36
+    assert model.write.words.embedding_dim == 16
 
 
-def test_the_order_of_input_positions_matters(model):
-    inputs, targets = _ids(SEQUENCES.input_alphabets, 1, 5), _ids(SEQUENCES.target_alphabets, 1, 4)
-    assert model(inputs, targets).item() != model(inputs.flip(1), targets).item()
+def test_the_forward_pass_is_one_graph_without_breaks(made):
+    _, model, arguments = made
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), model(*arguments))
 
 
-def test_the_first_loss_is_that_of_guessing(model):
-    inputs, targets = _ids(SEQUENCES.input_alphabets, 64, 5), _ids(SEQUENCES.target_alphabets, 64, 4)
-    guessing = sum(torch.log(torch.tensor(float(size))) for size in SEQUENCES.target_alphabets)
-    assert model(inputs, targets).item() == pytest.approx(guessing.item(), rel=0.3)
-
-
-def test_every_parameter_is_trained(model):
-    model(_ids(SEQUENCES.input_alphabets, 8, 5), _ids(SEQUENCES.target_alphabets, 8, 4)).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+@pytest.mark.parametrize("stream", [FIXED, MIXED])
+@pytest.mark.parametrize("form", ["factored", "sequential"])
+@pytest.mark.parametrize("output", [("P10", 3), ("P1000", 3), ("P1000", 7), ("B1999", 2), ("FP15", 3)])
+def test_an_untrained_model_kept_to_the_grammar_writes_matrices_only(stream, form, output):
+    name, digits = output
+    made = recipe(stream, {"output": name, "output_digits": digits, "output_form": form})
+    model, write = build(made), made.target_tokens()
+    inputs, _, kinds = batch(made, 60)
+    for kind in kinds.unique().tolist():
+        asked = inputs[kinds == kind], kinds[kinds == kind]
+        rules = grammar(write, kind, len(asked[0]), torch.device("cpu"))
+        written = model.generate(*asked, write.lengths[kind], rules)
+        assert not np.isnan(write.decode(written.numpy(), kind)).any()

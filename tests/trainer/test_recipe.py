@@ -1,16 +1,25 @@
 import tomllib
 
+import numpy as np
 import pytest
 
+from generator_service.stream import generate
 from shared.errors import RefusedError, UserError
-from trainer.recipe import load_recipe, read_recipe, recipe_names, write_recipe
+from shared.operations import OPERATIONS
+from shared.spec import StreamSpec
+from shared.wire import flat, from_batch
+from trainer.magnitudes import of_inputs, of_targets
+from trainer.recipe import load_recipe, read_recipe, recipe_comment, recipe_names, write_recipe
 
 DOCUMENT = {"stream": {"operation": "transpose", "dim": 3}, "training": {"samples": 1000}}
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_that_comes_with_matstream_is_valid(name):
-    assert load_recipe(name, {})[0] == name
+    run_name, recipe = load_recipe(name, {})
+    assert run_name == name.replace("/", "-")
+    assert recipe_comment(name)
+    recipe.input_tokens(), recipe.target_tokens()
 
 
 def test_a_recipe_written_out_is_the_same_recipe():
@@ -35,14 +44,22 @@ def test_a_recipe_may_be_a_file(tmp_path):
     ("section", "key", "value", "allowed"),
     [
         ("stream", "operation", "transposition", "must be one or several of add"),
-        ("stream", "dim", "3-5", "must be fixed"),
-        ("stream", "operation", "add,transpose", "must be one operation"),
+        ("stream", "dim", "1-4000", "kinds of problem of up to .* numbers"),
         ("stream", "size", 3, "known are operation, dim"),
         ("stream", "seed", -1, "from 0 to"),
         ("tokens", "input", "P2000", "one of P10, P1000"),
+        ("tokens", "input_digits", 10, "must be from 2 to 9 for P1000"),
+        ("tokens", "output_digits", 1, "must be from 2 to 9 for P1000"),
         ("tokens", "output_form", "parallel", "'factored' or 'sequential'"),
         ("model", "width", "wide", "valid integer"),
         ("model", "heads", 7, "must divide model.width=128"),
+        ("model", "decoder_heads", 7, "must divide the decoder's width 128"),
+        ("model", "paper", "perhaps", "valid boolean"),
+        ("training", "accumulate", 65, "at most training.batch_size=64"),
+        ("training", "optimizer", "sgd", "'adamw' or 'muon'"),
+        ("training", "schedule", "step", "'constant', 'cosine' or 'linear'"),
+        ("training", "average", -1, "greater than or equal to 0"),
+        ("evaluation", "constrained", 2, "valid boolean"),
         ("training", "learning_rate", 0, "greater than 0"),
         ("training", "learning_rate", float("nan"), "finite|greater"),
         ("training", "lr", 1e-3, "known are samples, batch_size"),
@@ -68,7 +85,7 @@ def test_a_section_that_is_no_table_is_refused(document):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="must be one of quickstart"):
+    with pytest.raises(UserError, match=r"must be one of .*paper/add, .*quickstart, small/add"):
         load_recipe("nonsense", {})
 
 
@@ -91,3 +108,64 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path):
     path.write_text("[stream\n")
     with pytest.raises(UserError, match="not TOML"):
         load_recipe(str(path), {})
+
+
+@pytest.mark.parametrize(
+    ("stream", "tokens", "said"),
+    [
+        (
+            {"scale": 1e9},
+            {"output": "FP15"},
+            r"tokens\.output='FP15': cannot hold the stream's targets, up to 1e\+09",
+        ),
+        (
+            {"scale": 1e9},
+            {"input": "FP15"},
+            r"tokens\.input='FP15': cannot hold the stream's inputs, up to 1e\+09",
+        ),
+        ({"scale": 1e-9}, {"output": "FP15"}, r"usually near 1e-09: it loses digits below 1e-07"),
+        ({"operation": "matmul", "scale": 1e60}, {}, r"tokens\.output='P1000': cannot hold .* up to 3e\+120"),
+        ({"operation": "inverse", "scale": 1e9}, {"output": "FP15"}, r"usually near 1e-09"),
+        ({"operation": "eigenvalues", "scale": 4e8}, {"output": "FP15"}, r"up to 1\.2e\+09"),
+        (
+            {"operation": "transpose"},
+            {"output": "FP15", "output_digits": 2},
+            r"output_digits=2: must be 3 for FP15",
+        ),
+    ],
+)
+def test_an_encoding_that_cannot_hold_the_stream_is_refused(stream, tokens, said):
+    document = {**DOCUMENT, "stream": DOCUMENT["stream"] | stream, "tokens": tokens}
+    with pytest.raises(UserError, match=said):
+        read_recipe(document, {})
+
+
+def test_what_an_encoding_can_hold_is_accepted():
+    for stream in (
+        {"scale": 9e8},
+        {"scale": 1e9, "max_abs": 1e8},
+        {"operation": "eigenvalues", "scale": 3e8},
+    ):
+        document = {**DOCUMENT, "stream": DOCUMENT["stream"] | stream, "tokens": {"output": "FP15"}}
+        read_recipe(document, {})
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"coefficients": "gaussian", "scale": "1-100", "noise": 0.5},
+        {"spectrum": ["abs_laplace", "marchenko_pastur"]},
+        {"structure": "condition-100"},
+    ],
+)
+def test_bounds_hold_for_what_a_stream_makes(operation, fields):
+    if "spectrum" in fields and not OPERATIONS[operation].symmetric:
+        return
+    spec = StreamSpec(operation=operation, dim="2-4", **fields)
+    samples = from_batch(generate(spec, 0, "train", 0, 5000))
+    for column, bounds in ((samples.input, of_inputs(spec)), (samples.target, of_targets(spec))):
+        entries = np.abs(flat(column).entries)
+        assert entries.max() <= bounds.largest
+        assert np.quantile(entries, 0.99) > bounds.usual / 10

@@ -1,51 +1,169 @@
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
+from generator_service.stream import generate
 from shared.encodings import by_name
-from trainer.tokens import Tokens
+from shared.operations import OPERATIONS
+from shared.spec import StreamSpec
+from shared.wire import flat, from_batch, select
+from trainer.kinds import kinds_of
+from trainer.tokens import NOTHING, Tokens, encode
 
+FORMS = ("factored", "sequential")
+ENCODINGS = [("P10", 3), ("P10", 6), ("P1000", 3), ("P1000", 5), ("B1999", 3), ("FP15", 3)]
 P1000 = by_name("P1000")
+FIXED = StreamSpec(operation="svd", dim=2, cols=3)
+MIXED = StreamSpec(operation="add,matvec,svd", dim="1-3", cols="1-2")
 
 
-@pytest.mark.parametrize("form", ["factored", "sequential"])
-@pytest.mark.parametrize("with_shape", [True, False])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
-def test_matrices_are_read_back_as_their_encoding_rounds_them(form, with_shape, shape):
-    tokens = Tokens(P1000, form, shape, with_shape)
-    matrices = np.random.default_rng(0).normal(size=(20, *shape)) * 100
-    ids = tokens.encode(matrices)
-    assert ids.shape == (20, tokens.length, len(tokens.alphabets))
-    np.testing.assert_array_equal(tokens.decode(ids), P1000.round(matrices))
+def tokens(spec: StreamSpec, encoding=P1000, form="factored", side="target", in_grid=True) -> Tokens:
+    return Tokens(encoding, form, side, kinds_of(spec), in_grid and form == "factored")
+
+
+def words(side: Tokens, ids: np.ndarray) -> list[str]:
+    """A sequential sequence as words, up to its end."""
+    vocabulary = [*side.encoding.vocabulary, "MARK", *(o.letter for o in OPERATIONS.values())]
+    vocabulary += [f"V{n}" for n in range(1, side.size - len(vocabulary) + 1)]
+    return [vocabulary[i] for i in ids[:, 0] if i != NOTHING]
+
+
+@pytest.mark.parametrize("spec", [FIXED, MIXED, StreamSpec(operation="eigenvectors", dim="1-4")])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("name", "digits"), ENCODINGS)
+def test_matrices_are_read_back_as_their_encoding_rounds_them(spec, form, name, digits):
+    encoding = by_name(name, digits)
+    read, write = (tokens(spec, encoding, form, side) for side in ("input", "target"))
+    samples = from_batch(generate(spec, 0, "train", 0, 300))
+    input_ids, target_ids, kinds = encode(samples, spec.operation, read, write)
+    assert len(np.unique(kinds)) == len(kinds_of(spec))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        for side, ids, column in ((read, input_ids, samples.input), (write, target_ids, samples.target)):
+            expected = encoding.round(select(column, rows))
+            np.testing.assert_array_equal(side.decode(ids[rows], kind), expected)
+
+
+@given(st.lists(st.floats(-1e90, 1e90), min_size=4, max_size=4), st.sampled_from(FORMS))
+def test_any_numbers_are_read_back_zeros_among_them(numbers, form):
+    spec = StreamSpec(operation="transpose", dim=2)
+    for name, digits in ENCODINGS[:5]:
+        side = tokens(spec, by_name(name, digits), form)
+        matrices = np.array(numbers).reshape(1, 2, 2)
+        ids = side.encode(flat(matrices), np.zeros(1, np.int64))
+        np.testing.assert_array_equal(side.decode(ids, 0), side.encoding.round(matrices))
+
+
+def test_the_sequential_form_is_the_published_one():
+    spec = StreamSpec(operation="transpose", dim=2)
+    matrix = np.array([[[3.14159, 0.0], [-2.5, 1000.0]]])
+    kind = np.zeros(1, np.int64)
+    for name, expected in {
+        "P10": "V2 V2 + 3 1 4 E-2 + 0 E0 - 2 5 0 E-2 + 1 0 0 E1 MARK",
+        "P1000": "V2 V2 + 314 E-2 + 0 E0 - 250 E-2 + 100 E1 MARK",
+        "B1999": "V2 V2 N314 E-2 N0 E0 N-250 E-2 N100 E1 MARK",
+        "FP15": "V2 V2 N314e7 N0e0 N-250e7 N100e10 MARK",
+    }.items():
+        side = tokens(spec, by_name(name), "sequential")
+        assert words(side, side.encode(flat(matrix), kind)[0]) == expected.split()
+
+
+def test_with_several_operations_a_letter_comes_first():
+    spec = StreamSpec(operation="add,transpose", dim=1)
+    for side, letters in ((tokens(spec, form="sequential", side=s), "AT") for s in ("input", "target")):
+        for number, kind in enumerate(side.kinds):
+            shape = kind.input_shape if side.side == "input" else kind.target_shape
+            ids = side.encode(flat(np.ones((1, *shape))), np.array([number]))
+            assert words(side, ids[0])[0] == letters[number]
+    factored = tokens(spec)
+    assert len(set(factored.opening.tolist())) == 2
 
 
 def test_factored_sequences_are_as_many_times_shorter_as_a_number_has_words():
-    factored, sequential = (
-        Tokens(P1000, form, (3, 3), with_shape=False) for form in ("factored", "sequential")
-    )
-    assert factored.length == 9
-    assert sequential.length == 27
+    spec = StreamSpec(operation="transpose", dim=3)
+    assert tokens(spec).length == 9
+    assert tokens(spec, form="sequential").length == 27 + 3
 
 
-def test_ids_stay_within_the_alphabet_of_their_slot():
-    tokens = Tokens(P1000, "factored", (2, 2), with_shape=True)
+def test_a_vocabulary_for_larger_matrices_begins_as_that_for_smaller_ones():
+    small, large = (tokens(StreamSpec(operation="transpose", dim=n), form="sequential") for n in (2, 5))
+    matrix = flat(np.full((1, 2, 2), 7.0))
+    either = StreamSpec(operation="transpose", dim="2-5")
+    assert large.size > small.size
+    ids = small.encode(matrix, np.zeros(1, np.int64))[0]
+    same = tokens(either, form="sequential").encode(matrix, np.zeros(1, np.int64))[0]
+    np.testing.assert_array_equal(same[: len(ids)], ids)
+
+
+def test_ids_stay_within_the_range_of_their_slot():
+    side = tokens(StreamSpec(operation="transpose", dim=2))
     extremes = np.array([[[0.0, -9.99e102], [1e-98, 999]]])
-    ids = tokens.encode(extremes)
-    assert (ids >= 0).all()
-    assert (ids < np.array(tokens.alphabets)).all()
+    ids = side.encode(flat(extremes), np.zeros(1, np.int64))
+    starts, stops = np.array(side.slots).T
+    assert ((ids >= starts) & (ids < stops)).all()
 
 
-def test_the_shape_stands_before_the_entries():
-    tokens = Tokens(P1000, "sequential", (2, 5), with_shape=True)
-    ids = tokens.encode(np.zeros((1, 2, 5)))
-    assert ids[0, :2, 0].tolist() == [2, 5]
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_two_positions_of_a_sequence_have_the_same_place(operation):
+    for side in ("input", "target"):
+        made = tokens(StreamSpec(operation=operation, dim="2-3"), side=side)
+        for places, length in zip(made.places, made.lengths, strict=True):
+            assert len(np.unique(places[:length], axis=0)) == length
 
 
-@pytest.mark.parametrize("form", ["factored", "sequential"])
-def test_an_output_that_is_no_number_is_read_as_nan_and_harms_no_other(form):
-    tokens = Tokens(P1000, form, (1, 2), with_shape=False)
-    ids = tokens.encode(np.array([[[1.5, 2.5]], [[3.5, 4.5]]]))
-    ids[0, 0, 0] = 0  # the word that opens an output, where a sign should stand
-    read = tokens.decode(ids)
-    assert np.isnan(read[0, 0, 0])
-    assert read[0, 0, 1] == 2.5
-    assert read[1].tolist() == [[3.5, 4.5]]
+def test_entries_that_belong_together_have_the_same_row_and_column_in_their_blocks():
+    add = tokens(StreamSpec(operation="add", dim=2, cols=3), side="input").places[0]
+    blocks, cells = add[:, 0], add[:, 1:]
+    np.testing.assert_array_equal(cells[blocks == 1], cells[blocks == 2])
+    svd = tokens(FIXED).places[0]  # 2×3: σ in one row of two, U 2×2, V 3×2
+    assert [(svd[:, 0] == block).sum() for block in (1, 2, 3)] == [2, 4, 6]
+    assert svd[svd[:, 0] == 3][0].tolist() == [3, 0, 0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_output_that_is_no_number_is_read_as_nan(form):
+    spec = StreamSpec(operation="transpose", dim=1, cols=2)
+    side = tokens(spec, form=form)
+    ids = side.encode(flat(np.array([[[1.5], [2.5]], [[3.5], [4.5]]])), np.zeros(2, np.int64))
+    broken = ids.copy()
+    broken[0, -2 if form == "sequential" else -1, 0] = side.mark
+    read = side.decode(broken, 0)
+    assert np.isnan(read[0]).any()
+    assert read[1].tolist() == [[3.5], [4.5]]
+
+
+SEQUENTIAL = tokens(StreamSpec(operation="transpose", dim=1, cols=2), by_name("P10"), "sequential")
+
+
+@pytest.mark.parametrize(
+    ("written", "valid"),
+    [
+        ("V2 V1 + 3 1 4 E-2 - 2 5 0 E-2 MARK", True),
+        ("V2 V1 + 0 E0 + 0 E0 MARK", True),
+        ("V2 V1 + 5 E0 + 0 E0 MARK", True),  # fewer digits than it would write, but a number
+        ("V1 V2 + 3 1 4 E-2 - 2 5 0 E-2 MARK", False),  # another shape
+        ("V2 V1 + 3 1 4 E-2 MARK", False),  # one number missing
+        ("V2 V1 + 3 1 4 E-2 - 2 5 0 E-2 + 1 0 0 E0 MARK", False),  # one too many
+        ("V2 V1 + 3 1 4 E-2 - 2 5 0 E-2", False),  # no end
+        ("V2 V1 + 3 1 4 - 2 5 0 E-2 MARK", False),  # no exponent
+        ("V2 V1 + E-2 - 2 5 0 E-2 MARK", False),  # no digits
+        ("V2 V1 3 1 4 E-2 - 2 5 0 E-2 MARK", False),  # no sign
+        ("V2 V1 + 3 E-2 1 4 E-2 - 2 5 0 E-2 MARK", False),  # a digit too many, an exponent within
+        ("V2 V1 + 3 1 4 1 E-2 - 2 5 0 E-2 MARK", False),  # four digits
+        ("V2 V1 + V1 1 4 E-2 - 2 5 0 E-2 MARK", False),  # a dimension within a number
+        ("V2 V1 + MARK", False),
+        ("MARK", False),
+    ],
+)
+def test_what_a_model_wrote_is_a_matrix_only_where_the_grammar_says_so(written, valid):
+    vocabulary = [
+        *SEQUENTIAL.encoding.vocabulary,
+        "MARK",
+        *(o.letter for o in OPERATIONS.values()),
+        "V1",
+        "V2",
+    ]
+    ids = np.full((1, 20, 1), NOTHING)
+    ids[0, : len(written.split()), 0] = [vocabulary.index(word) for word in written.split()]
+    assert (not np.isnan(SEQUENTIAL.decode(ids, 0)).any()) == valid

@@ -1,59 +1,50 @@
 """Training as a user runs it: real processes, signals, and what they leave behind."""
 
-import itertools
 import json
-import os
+import re
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+import numpy as np
 import psutil
 import pytest
+import torch
 import zarr
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from shared.operations import OPERATIONS
+import trainer
+from tests.trainer.commands import finish, matstream
 from trainer import checkpoint
+from trainer.kinds import kinds_of
+from trainer.recipe import recipe_names
+from trainer.run import read_run
 
-FORMS = list(itertools.product(["factored", "sequential"], repeat=2))
+SEQUENTIAL = {"tokens__input_form": "sequential", "tokens__output_form": "sequential"}
 TINY = {
-    "model.width": 16,
-    "model.heads": 2,
-    "training.samples": 6400,
-    "training.batch_size": 32,
-    "training.warmup": 640,
-    "training.log_every": 32,
-    "training.validate_every": 1600,
-    "training.checkpoint_every": 640,
-    "evaluation.validation_samples": 20,
-    "evaluation.test_samples": 50,
+    "model__width": 16,
+    "model__heads": 2,
+    "training__samples": 6400,
+    "training__batch_size": 32,
+    "training__warmup": 640,
+    "training__log_every": 32,
+    "training__validate_every": 1600,
+    "training__checkpoint_every": 640,
+    "evaluation__validation_samples": 20,
+    "evaluation__test_samples": 50,
 }
 
 
-def train(folder: Path, *options: str, **changed: object) -> subprocess.Popen[str]:
-    """`matstream train quickstart`, made tiny, in a folder; `section__key=value` changes the recipe."""
-    settings = TINY | {key.replace("__", "."): value for key, value in changed.items()}
-    flags = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-    return matstream(folder, "train", "quickstart", *flags, *options)
-
-
-def matstream(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "matstream", *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+def train(
+    folder: Path, *options: str, recipe: str = "quickstart", **changed: object
+) -> subprocess.Popen[str]:
+    """`matstream train`, made tiny, in a folder; `section__key=value` changes the recipe."""
+    return matstream(folder, "train", recipe, *options, **(TINY | changed))
 
 
 def losses(folder: Path, name: str = "loss") -> dict[int, float]:
@@ -121,8 +112,14 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
     undisturbed, tmp_path, number
 ):
     checkpoints = tmp_path / "runs/quickstart/checkpoints"
+    # killed outright, it is most often killed while it writes a checkpoint
+    often = {"training__checkpoint_every": 32} if number == signal.SIGKILL else {}
     for again in (False, True):
-        process = train(tmp_path, "--resume", fetch__request_samples=700) if again else train(tmp_path)
+        process = (
+            train(tmp_path, "--resume", fetch__request_samples=700, **often)
+            if again
+            else train(tmp_path, **often)
+        )
         seen = checkpoint.latest(checkpoints)
         wait_for(lambda seen=seen: checkpoint.latest(checkpoints) not in (None, seen), process)
         offspring = children(process)
@@ -136,7 +133,7 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
         _, alive = psutil.wait_procs(offspring, timeout=10)
         assert alive == []
 
-    status, _, err = finish(train(tmp_path, "--resume", fetch__connections=3))
+    status, _, err = finish(train(tmp_path, "--resume", fetch__connections=3, **often))
     assert status == 0, err
     assert losses(tmp_path) == losses(undisturbed)
     assert losses(tmp_path, "validation_loss") == losses(undisturbed, "validation_loss")
@@ -184,16 +181,78 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
     finish(first)
 
 
-@pytest.mark.parametrize(
-    ("operation", "read", "write"),
-    [(name, *forms) for name, forms in zip(OPERATIONS, itertools.cycle(FORMS), strict=False)],
-)
-def test_every_operation_is_trained_and_in_every_form(tmp_path, operation, read, write):
-    changed = {"stream__operation": operation, "stream__dim": 2, "training__samples": 320}
-    changed |= {"tokens__input_form": read, "tokens__output_form": write, "training__precision": "bf16"}
-    status, out, err = finish(train(tmp_path, **changed))
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("small/")])
+def test_every_small_recipe_runs_from_the_stream_to_the_report(here, server, tmp_path, name):
+    few = {"training__samples": 384, "evaluation__validation_samples": 30, "evaluation__test_samples": 30}
+    status, out, err = here("train", name, "--generator", server, **few)
     assert status == 0, err
-    assert f"{operation} of dimension 2" in out
+    assert "accuracy" in out
+    run = tmp_path / "runs" / name.replace("/", "-")
+    operation = name.removeprefix("small/").replace("-", "_").removesuffix("_3")
+    assert json.loads((run / "result.json").read_text())["spec"]["operation"] == operation
+    assert trainer.load(run).predict(np.ones(kinds_of(read_run(run).stream)[0].input_shape)).ndim == 2
+
+
+@pytest.mark.parametrize(
+    ("stream", "changed"),
+    [
+        ({"stream__operation": "symmetric_inverse"}, {"tokens__output": "P10", "tokens__output_digits": 5}),
+        ({"stream__operation": "add,svd", "stream__dim": "1-3"}, {"training__accumulate": 3}),
+        ({"stream__operation": "matvec", "stream__dim": "1-2", "stream__cols": "2-3"}, SEQUENTIAL),
+        ({"stream__operation": "eigenvectors"}, SEQUENTIAL | {"model__paper": True, "tokens__input": "FP15"}),
+        ({"stream__noise": 0.1}, {"training__optimizer": "muon", "training__precision": "bf16"}),
+        ({}, {"training__average": 0, "tokens__output_form": "sequential", "evaluation__constrained": True}),
+    ],
+)
+def test_what_recipes_may_choose_can_be_trained(here, server, stream, changed):
+    settings = TINY | {"stream__dim": 2, "training__samples": 320} | stream | changed
+    status, out, err = here("train", "quickstart", "--generator", server, **settings)
+    assert status == 0, err
+    if "evaluation__constrained" in changed:  # without it, every output of this one is invalid
+        assert " 0 outputs invalid" in out
+
+
+def test_a_loss_that_diverges_stops_training_and_says_how_to_repeat_it(here, server, tmp_path):
+    wild = TINY | {"training__learning_rate": 1e4, "training__warmup": 0, "training__checkpoint_every": 64}
+    said = []
+    for option in ("--overwrite", "--resume"):
+        status, _, err = here("train", "quickstart", option, "--generator", server, **wild)
+        assert status != 0
+        said.append(err.splitlines()[-1])
+    assert said[0] == said[1]
+    found = re.search(r"at samples \[(\d+), (\d+)\), .*--resume, from the checkpoint at (\d+),", said[0])
+    start, stop, kept = map(int, found.groups())
+    assert (stop - start, start % 32) == (32, 0)
+    assert kept <= start
+    url = re.search(r"/v1/stream\?\S+(?=;)", said[0])[0]
+    assert f"start={start}&count=32" in url
+    assert httpx.get(server + url).status_code == 200
+    newest = checkpoint.latest(tmp_path / "runs/quickstart/checkpoints")
+    assert all(tensor.isfinite().all() for tensor in load_file(newest / "model.safetensors").values())
+
+
+def test_compiling_without_a_compiler_is_refused(here, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    status, _, err = here("train", "quickstart", "--training.compile", "true")
+    assert status != 0
+    assert "training.compile=True: needs a C++ compiler" in err
+
+
+def test_a_run_started_from_another_goes_on_from_its_weights_even_when_they_are_gone(here, server, tmp_path):
+    settings = TINY | {"training__samples": 640, "training__validate_every": 320}
+    assert here("train", "quickstart", "--generator", server, "--run", "old", **settings)[0] == 0
+    larger = settings | {"stream__dim": 4, "training__time_limit": 1e-9}
+    few_shot = ("train", "quickstart", "--generator", server, "--run", "new", "--from", "runs/old")
+    status, _, err = here(*few_shot, **larger)
+    assert "time limit" in err
+    first = load_file(tmp_path / "runs/new/checkpoints/000000000000/model.safetensors")
+    old = load_file(checkpoint.best_weights(tmp_path / "runs/old"))
+    shutil.rmtree(tmp_path / "runs/old")
+    name = "encoder.0.feed.0.weight"
+    assert torch.equal(first[name], old[name])
+    assert len(first["write.coordinates.1.weight"]) == len(old["write.coordinates.1.weight"]) + 1
+    status, _, err = here(*few_shot, "--resume", **(larger | {"training__time_limit": 1e9}))
+    assert status == 0, err
 
 
 def test_a_time_limit_stops_every_go_with_a_checkpoint(tmp_path):
@@ -284,11 +343,12 @@ def test_a_trainer_ends_soon_with_a_checkpoint_though_its_generator_hangs(tmp_pa
         (["train", "quickstart", "--evaluation.test_samples", "1" + "0" * 20], "evaluation.test_samples="),
         (["train", "missing.toml"], "missing.toml: No such file"),
         (["report", "runs/none"], "holds no run"),
+        (["train", "quickstart", "--from", "runs/none"], "runs/none holds no trained model"),
         (["trian"], "trian"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_starts_nothing(tmp_path, arguments, said):
-    status, out, err = finish(matstream(tmp_path, *arguments))
+def test_a_mistake_is_one_sentence_and_starts_nothing(here, tmp_path, arguments, said):
+    status, out, err = here(*arguments)
     assert status != 0
     assert said in err
     assert "Traceback" not in err

@@ -1,0 +1,126 @@
+"""How fast small models learn: to 90% at 5% tolerance, and beside the published way at equal seconds.
+
+Each recipe is trained by `matstream train` as it is; then with the published transformer in the place of
+ours (`--model.paper true`); then all as published: words one after another in the published encoding, Adam,
+batches of 64. The others get as many seconds of training as the first took. Every model is scored on the same
+10,000 held-out samples. Fails if a recipe needs more than --limit seconds, all included, to reach 90%.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+from rich.console import Console
+from rich.table import Table
+
+RECIPES = ["small/transpose", "small/add", "small/eigenvalues"]
+PUBLISHED_ENCODING = {"small/add": ("B1999", "B1999"), "small/eigenvalues": ("FP15", "FP15")}
+GOAL = 0.9
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of one training."""
+
+    recipe: str
+    way: str
+    seconds: float  # of training
+    samples: int
+    accuracy: dict[str, float]  # on 10,000 test samples, by tolerance
+    goal_after: float | None  # seconds of wall time, start and validations included, to GOAL on validation
+    goal_samples: int | None
+
+
+def main(*recipes: str, limit: float = 180, out: Path | None = None) -> None:
+    """Train recipes (small/transpose, small/add, small/eigenvalues by default) in three ways each."""
+    table = Table("recipe", "way", "90% after", "samples", "trained", "samples", box=None)
+    for tolerance in ("within 5%", "2%", "1%", "0.5%"):
+        table.add_column(tolerance, justify="right")
+    found: list[Learned] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in recipes or RECIPES:
+            ours = learn(Path(folder), recipe, "ours", {})
+            found.append(ours)
+            for way, settings in others(recipe).items():
+                limited = settings | {"training.time_limit": ours.seconds}
+                found.append(learn(Path(folder), recipe, way, limited))
+    for learned in found:
+        table.add_row(*row(learned))
+    Console(width=120).print(table)
+    if out is not None:
+        out.write_text(json.dumps([asdict(learned) for learned in found], indent=2) + "\n", encoding="utf-8")
+    slow = [x.recipe for x in found if x.way == "ours" and (x.goal_after is None or x.goal_after > limit)]
+    if slow:
+        sys.exit(f"not at {GOAL:.0%} within {limit:g} s: {', '.join(slow)}")
+
+
+def others(recipe: str) -> dict[str, dict[str, Any]]:
+    """The settings of the other ways, by their names."""
+    read, written = PUBLISHED_ENCODING.get(recipe, ("P1000", "P1000"))
+    published = {
+        "model.paper": True,
+        "tokens.input": read,
+        "tokens.output": written,
+        "tokens.input_form": "sequential",
+        "tokens.output_form": "sequential",
+        "training.batch_size": 64,
+        "training.learning_rate": 5e-4,
+        "training.schedule": "constant",
+        "training.beta2": 0.999,
+        "training.weight_decay": 0,
+        "training.average": 0,
+    }
+    return {"its transformer as published": {"model.paper": True}, "all as published": published}
+
+
+def learn(folder: Path, recipe: str, way: str, settings: dict[str, Any]) -> Learned:
+    """Train a recipe in a folder, then score it."""
+    name = f"{recipe} {way}".replace("/", "-").replace(" ", "-")
+    flags = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "matstream"]
+    started = time.perf_counter()
+    training = subprocess.Popen(
+        [*command, "train", recipe, "--run", name, *flags],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdout=subprocess.DEVNULL,
+    )
+    assert training.stderr is not None
+    goal_after = goal_samples = None
+    last: dict[str, Any] = {}
+    for line in training.stderr:
+        if not line.startswith("{"):
+            sys.stderr.write(line)
+            continue
+        last |= json.loads(line)
+        if goal_after is None and last.get("accuracy", 0) >= GOAL:
+            goal_after, goal_samples = time.perf_counter() - started, last["samples"]
+        reached = f"{last['seconds']:.0f} s, {last['samples']:,} samples, {last.get('accuracy', 0):.1%}"
+        sys.stderr.write(f"\r{name}: {reached} ")
+    training.wait()
+    sys.stderr.write("\n")
+    scoring = [*command, "evaluate", f"runs/{name}"]
+    subprocess.run(scoring, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    scores = json.loads((folder / "runs" / name / "evaluations.json").read_text())[0]
+    accuracy = scores["accuracy"]
+    return Learned(recipe, way, last["seconds"], last["samples"], accuracy, goal_after, goal_samples)
+
+
+def row(learned: Learned) -> list[str]:
+    """A line of the table."""
+    goal = ("–", "–")
+    if learned.goal_after is not None:
+        goal = f"{learned.goal_after:.0f} s", f"{learned.goal_samples:,}"
+    shares = [f"{share:.1%}" for share in learned.accuracy.values()]
+    return [learned.recipe, learned.way, *goal, f"{learned.seconds:.0f} s", f"{learned.samples:,}", *shares]
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,101 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zarr
+
+from shared.spec import SPECTRA
+
+
+@pytest.fixture
+def folder(mixed_run, tmp_path) -> Path:
+    """A folder with copies of a run under two names."""
+    for name in ("one", "two"):
+        shutil.copytree(mixed_run, tmp_path / "runs" / name)
+    return tmp_path
+
+
+@pytest.fixture
+def evaluate(here, server) -> Callable[..., tuple[int, str, str]]:
+    return lambda *arguments: here("evaluate", *arguments, "--generator", server)
+
+
+def records(folder: Path, run: str = "one") -> list[dict]:
+    return json.loads((folder / "runs" / run / "evaluations.json").read_text())
+
+
+def test_a_run_is_scored_on_its_own_stream_as_after_training(folder, evaluate):
+    status, out, err = evaluate("runs/one")
+    assert status == 0, err
+    (record,) = records(folder)
+    result = json.loads((folder / "runs/one/result.json").read_text())
+    for key in ("accuracy", "accuracy_strict", "ceiling", "invalid", "by_operation", "by_dimension"):
+        assert record[key] == result[key]
+    assert "ceiling" in out
+    assert "eigenvalues" in out
+
+
+def test_another_stream_is_scored_and_kept_beside(folder, evaluate):
+    for scale in ("5", "7", "5"):
+        status, _, err = evaluate("runs/one", "--stream.scale", scale, "--samples", "30")
+        assert status == 0, err
+    assert [record["spec"]["scale"] for record in records(folder)] == [7, 5]
+    kept = zarr.open_group(folder / "runs/one/evaluation.zarr", mode="r")
+    assert kept.attrs["spec"]["scale"] == 5
+    assert kept["inputs"].shape == (30, 3, 3)
+    assert abs(kept["inputs"][:][:, :2, :2]).max() <= 5
+
+
+def test_several_runs_are_compared_across_all_spectra_or_the_values_given(folder, evaluate):
+    only = ("--stream.operation", "eigenvalues", "--samples", "20")
+    status, out, err = evaluate("runs/one", "runs/two", "--across", "spectrum", *only)
+    assert status == 0, err
+    for run in ("one", "two"):
+        assert {record["spec"].get("spectrum", "semicircle") for record in records(folder, run)} == set(
+            SPECTRA
+        )
+    header, *rows = [line.split() for line in out.splitlines()[:3]]
+    assert header[-7:] == list(SPECTRA)
+    assert [row[0] for row in rows] == ["one", "two"]
+    assert all(len(row) == 8 for row in rows)
+    status, out, err = evaluate("runs/one", "--across", "dim=2,3", "--samples", "20")
+    assert status == 0, err
+    assert {record["spec"]["dim"] for record in records(folder)} == {"2-3", 2, 3}
+
+
+def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
+    status, out, err = evaluate("runs/one", "--analyse")
+    assert status == 0, err
+    studies = json.loads((folder / "runs/one/analysis.json").read_text())
+    assert {(s["operation"], s["n"]) for s in studies} == {
+        (operation, n) for operation in ("eigenvalues", "transpose") for n in (2, 3)
+    }
+    assert sum(study["samples"] for study in studies) == 120
+    assert "median relative error" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--stream.dim", "4"],
+            "eigenvalues,transpose of dimension 2-3: it cannot be evaluated on eigenvalues of 4×4",
+        ),
+        (["--stream.operation", "svd"], "cannot be evaluated on svd"),
+        (["--stream.spectrum", "cauchy"], "stream.spectrum='cauchy': must be one or several of"),
+        (["--stream.size", "4"], "stream.size='4': is not a known name"),
+        (["--across", "spectra"], "--across 'spectra': must be a field of the stream and its values"),
+        (["--across", "dim"], "--across 'dim': must be"),
+        (["--samples", "0"], '"0" for --samples. Must be >= 1'),
+        (["--split", "dev"], "--split"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_changes_nothing(folder, here, arguments, said):
+    before = sorted(path.name for path in (folder / "runs/one").iterdir())
+    status, _, err = here("evaluate", "runs/one", *arguments)
+    assert status != 0
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert sorted(path.name for path in (folder / "runs/one").iterdir()) == before

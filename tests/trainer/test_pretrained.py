@@ -1,0 +1,148 @@
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import trainer
+from generator_service.stream import generate
+from shared.errors import UserError
+from shared.spec import StreamSpec
+from shared.wire import flat, from_batch
+from trainer.evaluate import answers
+from trainer.model import build
+from trainer.recipe import read_recipe
+from trainer.transfer import start_from
+
+EIGENVALUES = StreamSpec(operation="eigenvalues", dim=3)
+
+
+def matrices(count: int) -> np.ndarray:
+    return from_batch(generate(EIGENVALUES, 0, "test", 0, count)).input
+
+
+@pytest.mark.parametrize("part", ["", "model"])
+def test_a_run_and_its_export_predict_what_evaluation_predicts(mixed_run, server, part):
+    pretrained = trainer.load(mixed_run / part)
+    (expected,) = answers(pretrained.solver, [server], EIGENVALUES, 0, "test", 30, 30)
+    found = pretrained.predict(matrices(30), operation="eigenvalues")
+    np.testing.assert_array_equal(found, expected.predictions)
+    np.testing.assert_array_equal(pretrained.predict(matrices(30)[4], operation="eigenvalues"), found[4])
+
+
+def test_many_matrices_are_predicted_as_few_are(mixed_run, monkeypatch):
+    pretrained = trainer.load(str(mixed_run))
+    whole = pretrained.predict(matrices(50), "eigenvalues")
+    monkeypatch.setattr("trainer.pretrained.BATCH", 7)
+    np.testing.assert_array_equal(pretrained.predict(matrices(50), "eigenvalues"), whole)
+    assert pretrained.predict(np.empty((0, 3, 3)), "eigenvalues").shape == (0, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "operation", "said"),
+    [
+        ((2, 4, 4), "eigenvalues", r"\(4, 4\): this model reads eigenvalues,transpose of dimension 2-3"),
+        ((2, 3, 3), None, "operation=None: must be one of eigenvalues, transpose"),
+        ((2, 3, 3), "svd", "operation='svd': must be one of eigenvalues, transpose"),
+        ((9,), "eigenvalues", "must be"),
+    ],
+)
+def test_what_the_model_was_not_made_for_is_refused(mixed_run, shape, operation, said):
+    with pytest.raises(ValueError, match=said):
+        trainer.load(mixed_run).predict(np.ones(shape), operation)
+
+
+def test_a_matrix_that_is_not_finite_is_refused(mixed_run):
+    with pytest.raises(ValueError, match="cannot write nan: must be finite"):
+        trainer.load(mixed_run).predict(np.full((1, 2, 2), np.nan), "transpose")
+
+
+def test_an_exported_model_says_what_it_is_and_how_well_it_does(mixed_run):
+    card = (mixed_run / "model/README.md").read_text()
+    result = json.loads((mixed_run / "result.json").read_text())
+    assert f"| 5.0% | {result['accuracy']['0.05']:.2%} |" in card
+    assert "eigenvalues,transpose of dimension 2-3" in card
+    assert set(os.listdir(mixed_run / "model")) == {"README.md", "config.json", "model.safetensors"}
+
+
+class _Payload:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("pickled",)
+
+
+def test_weights_from_elsewhere_run_no_code_and_are_refused_by_name(mixed_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    torch.save({"weights": _Payload()}, tmp_path / "model/model.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
+        trainer.load("model")
+    assert not (tmp_path / "pickled").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {"stream": 3}}'])
+def test_a_damaged_configuration_is_refused_by_name(mixed_run, tmp_path, content):
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    (tmp_path / "model/config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json"):
+        trainer.load(tmp_path / "model")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        trainer.load(tmp_path)
+
+
+def smaller_and_larger(**larger: object) -> list:
+    """The recipe of `mixed_run`'s model, and one for larger matrices."""
+    changes = ({"dim": "2-3"}, {"dim": "2-5"} | larger)
+    return [
+        read_recipe(
+            {
+                "stream": {"operation": "eigenvalues,transpose"} | stream,
+                "model": {"width": 16, "heads": 2},
+                "training": {"samples": 1},
+            },
+            {},
+        )
+        for stream in changes
+    ]
+
+
+def test_a_larger_model_starts_from_the_weights_of_a_smaller_one(mixed_run):
+    trained = trainer.load(mixed_run).solver.model
+    larger = build(smaller_and_larger()[1])
+    fresh = build(smaller_and_larger()[1])
+    start_from(str(mixed_run), larger)
+    for (name, theirs), mine, new in zip(
+        trained.named_parameters(), larger.parameters(), fresh.parameters(), strict=True
+    ):
+        assert torch.equal(mine[: len(theirs)], theirs), name
+        assert torch.equal(mine[len(theirs) :], new[len(theirs) :]), name
+    assert any(len(a) < len(b) for a, b in zip(trained.parameters(), larger.parameters(), strict=True))
+
+
+def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mixed_run):
+    trained = trainer.load(mixed_run)
+    _, recipe = smaller_and_larger()
+    larger = build(recipe)
+    start_from(str(mixed_run), larger)
+    read, write = recipe.input_tokens(), recipe.target_tokens()
+    solver = type(trained.solver)(larger, read, write)
+    kind = next(n for n, kind in enumerate(read.kinds) if kind == ("eigenvalues", 3, 3))
+    inputs = matrices(20)
+    ids = solver.solve(read.encode(flat(inputs), np.full(20, kind)), kind)
+    np.testing.assert_array_equal(write.decode(ids, kind), trained.predict(inputs, "eigenvalues"))
+
+
+def test_weights_that_do_not_fit_are_refused_naming_one(mixed_run, tmp_path):
+    document = {"stream": {"operation": "transpose", "dim": 2}, "training": {"samples": 1}}
+    wider = build(read_recipe({**document, "model": {"width": 32}}, {}))
+    with pytest.raises(UserError, match=r"training\.start_from=.* is \(.*\), here it is"):
+        start_from(str(mixed_run), wider)
+    deeper = build(read_recipe({**document, "model": {"width": 16, "heads": 2, "encoder_layers": 2}}, {}))
+    with pytest.raises(UserError, match=r"its model is another \(encoder\.1"):
+        start_from(str(mixed_run), deeper)
+    with pytest.raises(UserError, match="holds no trained model"):
+        start_from(str(tmp_path), deeper)

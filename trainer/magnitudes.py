@@ -1,0 +1,53 @@
+"""How large the numbers of a stream are: what an encoding must be able to hold."""
+
+import math
+from typing import NamedTuple
+
+from shared.spec import IntRange, StreamSpec
+
+_NORMAL = 8.3  # deviations that the normal variates of a stream stay within (uniforms are at least 2⁻⁵⁴)
+_INVERSE = 1e8  # times 1/scale: an inverse much larger is not exact to 1e-10, and drawn again
+
+
+class Magnitudes(NamedTuple):
+    """Bounds that hold for all, and the size that is usual for the smallest scale."""
+
+    usual: float
+    largest: float
+
+
+def of_inputs(spec: StreamSpec) -> Magnitudes:
+    """The entries of a stream's inputs."""
+    low, high = _scale(spec)
+    n = spec.extreme_dims()[1][1]
+    # a spectrum that is not the draw's own may be as large as its law allows: n deviations √n·s/√3 and more
+    largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
+    if spec.coefficients == "gaussian":
+        largest *= _NORMAL / math.sqrt(3)
+    largest += spec.noise * high / math.sqrt(3) * _NORMAL
+    return Magnitudes(low, min(largest, spec.max_abs or math.inf))
+
+
+def of_targets(spec: StreamSpec) -> Magnitudes:
+    """The entries of a stream's targets."""
+    low, high = of_inputs(spec.model_copy(update={"noise": 0, "max_abs": None}))
+    m, n = spec.extreme_dims()[1]
+    by_operation = {
+        "transpose": (low, high),
+        "add": (low, 2 * high),
+        "matvec": (low**2, m * high**2),
+        "matmul": (low**2, m * high**2),
+        "eigenvalues": (low, n * high),
+        "eigenvectors": (min(low, 1), max(n * high, 1)),
+        "inverse": (1 / high, _INVERSE / low),
+        "symmetric_inverse": (1 / high, _INVERSE / low),
+        "singular_values": (low, math.sqrt(m * n) * high),
+        "svd": (min(low, 1), max(math.sqrt(m * n) * high, 1)),
+    }
+    found = [by_operation[operation] for operation in spec.operation]
+    largest = max(largest for _, largest in found)
+    return Magnitudes(min(usual for usual, _ in found), min(largest, spec.max_abs or math.inf))
+
+
+def _scale(spec: StreamSpec) -> tuple[float, float]:
+    return (spec.scale.low, spec.scale.high) if isinstance(spec.scale, IntRange) else (spec.scale, spec.scale)

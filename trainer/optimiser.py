@@ -1,0 +1,105 @@
+"""What a step does to the weights: optimisers, learning rate, clipping, averaging."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.loader import Batch
+from trainer.model import Transformer
+from trainer.recipe import TrainingSection
+
+
+class Optimiser:
+    """AdamW over all weights; or Muon over the matrices of the layers and AdamW over the rest.
+
+    Both take the same learning rate: Muon's updates are scaled to the size of AdamW's (arXiv 2502.16982).
+    """
+
+    def __init__(self, model: Transformer, training: TrainingSection) -> None:
+        self._training = training
+        self._weights = list(model.parameters())
+        layers = [*model.encoder.parameters(), *model.decoder.parameters()]
+        by_muon = [p for p in layers if p.ndim == 2] if training.optimizer == "muon" else []
+        taken = {id(p) for p in by_muon}
+        decay = training.weight_decay
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [p for p in self._weights if id(p) not in taken],
+                betas=(0.9, training.beta2),
+                weight_decay=decay,
+                fused=True,
+            )
+        ]
+        if by_muon:
+            muon = torch.optim.Muon(by_muon, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self._parts.append(muon)
+
+    def step(self, rate: float) -> Tensor:
+        """Move the weights along their clipped gradients, and forget these; returns the norm they had, ()."""
+        norm = nn.utils.clip_grad_norm_(self._weights, self._training.gradient_clip)
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+        return norm
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def backward(model: nn.Module, training: TrainingSection, batch: Batch) -> Tensor:
+    """Add a batch's gradients, in `training.accumulate` parts; returns its mean loss, ().
+
+    The loss is that of all words of a position, averaged over the positions of the batch's answers.
+    """
+    positions = (batch.targets >= 0).any(dim=-1).sum()
+    total = torch.zeros((), device=batch.inputs.device)
+    size = math.ceil(len(batch.inputs) / training.accumulate)
+    for first in range(0, len(batch.inputs), size):
+        part = Batch(*(ids[first : first + size] for ids in batch))
+        with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
+            loss = model(*part) / positions
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+def learning_rate(training: TrainingSection, samples: int) -> float:
+    """The rate of the step that begins after `samples`: a linear rise, then as the schedule says."""
+    if samples < training.warmup:
+        rising = (samples + training.batch_size) / (training.warmup + training.batch_size)
+        return training.learning_rate * rising
+    lowest = training.final_learning_rate
+    length = training.period or max(1, training.samples - training.warmup)
+    share = (samples - training.warmup) / length
+    if training.schedule == "cosine":
+        height = (1 + math.cos(math.pi * share)) / 2
+    elif training.schedule == "linear":
+        height = max(0.0, 1 - share)
+    else:
+        height = 1.0
+    return training.learning_rate * (lowest + (1 - lowest) * height)
+
+
+class Average:
+    """A model whose weights are the exponential average of another's, over samples seen."""
+
+    def __init__(self, model: Transformer, half_life: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self._half_life = half_life  # in samples
+
+    def update(self, model: Transformer, samples: int) -> None:
+        """Take in the weights after a step of so many samples."""
+        kept = 0.5 ** (samples / self._half_life)
+        torch._foreach_lerp_(
+            list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - kept
+        )

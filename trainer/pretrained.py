@@ -1,0 +1,142 @@
+"""Trained models: written as a folder, read back, asked for predictions."""
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shared.errors import UserError, first_line
+from shared.files import written_aside
+from shared.wire import flat
+from trainer import checkpoint
+from trainer.evaluate import Solver
+from trainer.model import build
+from trainer.recipe import Recipe, read_recipe
+from trainer.run import read_run
+
+BATCH = 1_000  # matrices predicted at a time
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained model, with the recipe it was trained by."""
+
+    recipe: Recipe
+    solver: Solver
+
+    def predict(self, matrices: ArrayLike, operation: str | None = None) -> NDArray[np.float64]:
+        """The answers to inputs (B, rows, cols), or to one (rows, cols), as the operations read them; of each
+        as many rows and columns as the operation has, NaN where the model wrote no number.
+
+        `operation` is needed by a model of several that read matrices of this shape. Raises ValueError for
+        inputs that the model was not made for, or that are not finite.
+        """
+        inputs = np.asarray(matrices, dtype=np.float64)
+        if inputs.ndim == 2:
+            one: NDArray[np.float64] = self.predict(inputs[None], operation)[0]
+            return one
+        if inputs.ndim != 3:
+            raise ValueError(f"matrices of shape {inputs.shape}: must be (B, rows, cols) or (rows, cols)")
+        number = self._kind(inputs.shape[1:], operation)
+        solver = self.solver
+        ids = solver.read.encode(flat(inputs), np.full(len(inputs), number))
+        parts = [solver.solve(ids[first : first + BATCH], number) for first in range(0, len(ids), BATCH)]
+        if not parts:
+            return np.empty((0, *solver.read.kinds[number].target_shape))
+        return solver.write.decode(np.concatenate(parts), number)
+
+    def _kind(self, shape: tuple[int, ...], operation: str | None) -> int:
+        kinds = self.solver.read.kinds
+        operations = sorted({kind.operation for kind in kinds})
+        if operation is not None and operation not in operations:
+            raise ValueError(f"operation={operation!r}: must be one of {', '.join(operations)}")
+        fitting = [
+            number
+            for number, kind in enumerate(kinds)
+            if kind.input_shape == shape and operation in (None, kind.operation)
+        ]
+        if not fitting:
+            stream = self.recipe.stream.fields()
+            reads = f"{stream['operation']} of dimension {stream['dim']}"
+            raise ValueError(f"matrices of shape {shape}: this model reads {reads}")
+        if len(fitting) > 1:
+            raise ValueError(
+                f"operation=None: must be one of {', '.join(kinds[n].operation for n in fitting)}"
+            )
+        return fitting[0]
+
+
+def load(folder: str | Path) -> Pretrained:
+    """The best model of a run, or an exported one, from its folder. Runs no code that a file might hold.
+
+    Raises UserError if the folder holds no model, or a damaged one.
+    """
+    folder = Path(folder)
+    recipe = _read_config(folder / _CONFIG) if (folder / _CONFIG).is_file() else read_run(folder)
+    model = build(recipe)
+    checkpoint.load_weights(
+        checkpoint.best_weights(folder), model, "export the model again, or train it anew"
+    )
+    constrained = recipe.evaluation.constrained
+    return Pretrained(recipe, Solver(model, recipe.input_tokens(), recipe.target_tokens(), constrained))
+
+
+def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
+    """Write a run's best model as the folder `run`/model: its weights, config.json and a model card."""
+    config = {
+        "matstream": importlib.metadata.version("matstream"),
+        "recipe": recipe.model_dump(mode="json", exclude_none=True),
+    }
+    with written_aside(run / "model") as aside:
+        aside.mkdir()
+        shutil.copyfile(checkpoint.best_weights(run), aside / checkpoint.WEIGHTS)
+        (aside / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (aside / "README.md").write_text(_card(recipe, result), encoding="utf-8")
+    return run / "model"
+
+
+def _read_config(path: Path) -> Recipe:
+    try:
+        return read_recipe(json.loads(path.read_text(encoding="utf-8"))["recipe"], {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no model's configuration: {first_line(error)}") from None
+
+
+def _card(recipe: Recipe, result: Mapping[str, Any]) -> str:
+    """The model card: what it does, how well, how it was made, how to use it."""
+    fields = recipe.stream.fields()
+    shares = zip(*(result[name].items() for name in ("accuracy", "accuracy_strict", "ceiling")), strict=True)
+    rows = "\n".join(
+        f"| {float(tau):.1%} | {share:.2%} | {strict:.2%} | {ceiling:.2%} |"
+        for (tau, share), (_, strict), (_, ceiling) in shares
+    )
+    return f"""# {result["run"]}: {fields["operation"]} of dimension {fields["dim"]}
+
+An encoder–decoder transformer of {result["parameters"]:,} weights, trained by
+[matstream](https://arxiv.org/abs/2112.01898) {importlib.metadata.version("matstream")} on
+{result["samples_seen"]:,} random problems that were made as it asked for them.
+
+| within | accuracy | strict | ceiling of the encoding |
+|---|---|---|---|
+{rows}
+
+On {result["test_samples"]:,} held-out samples of the stream it was trained on, {result["invalid"]} outputs
+invalid. *Strict* leaves out the published rule's allowances; the *ceiling* is what the exact answer scores
+once it is rounded to the words of `{recipe.tokens.output}`. The stream is
+`{json.dumps(fields)}`, seed {recipe.stream.seed}.
+
+```python
+import trainer
+
+answers = trainer.load("path/of/this/folder").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
+```
+
+It answers matrices like those it was trained on; of others, expect nothing.
+"""

@@ -1,0 +1,208 @@
+"""What the folder of a run says of it: how it learned, how it scored, on what else, and single answers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from shared.errors import UserError
+from shared.scoring import TOLERANCES
+from shared.spec import IntRange, StreamSpec
+from trainer.examine import STUDY, read_scores
+from trainer.metrics import FILE, read_metrics
+from trainer.recipe import Recipe
+from trainer.report.published import Published, published
+from trainer.run import read_run
+
+Floats = NDArray[np.float64]
+
+RIGHT = f"{TOLERANCES[0]:g}"  # the tolerance that parts right samples from wrong ones, as scores name it
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A run, finished or not."""
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    records: list[dict[str, Any]]  # of metrics.jsonl
+    result: Mapping[str, Any] | None  # None where training was not finished
+    elsewhere: list[tuple[StreamSpec, dict[str, Any]]]  # scores by `matstream evaluate`
+    studies: list[dict[str, Any]]  # by trainer.analysis
+
+    @property
+    def spec(self) -> StreamSpec:
+        return self.recipe.stream.spec()
+
+    @property
+    def samples(self) -> int:
+        """Samples seen in training."""
+        return int(self.result["samples_seen"] if self.result else self._last("samples", 0))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training."""
+        return float(self.result["train_seconds"] if self.result else self._last("seconds", 0.0))
+
+    @property
+    def data_wait(self) -> float | None:
+        """The share of the seconds that was spent waiting for data."""
+        if self.result:
+            return float(self.result["data_wait"])
+        lines = [record for record in self.records if "data_wait" in record]
+        spans = np.diff([0.0, *(line["seconds"] for line in lines)])
+        return float(spans @ [line["data_wait"] for line in lines] / spans.sum()) if spans.any() else None
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """The result's scores, or of an unfinished run what its last validation says of them."""
+        if self.result:
+            return self.result
+        last = next((record for record in reversed(self.records) if "accuracy" in record), None)
+        if last is None:
+            return {}
+        names = {f"{tau:g}": "accuracy" if f"{tau:g}" == RIGHT else f"accuracy_{tau:g}" for tau in TOLERANCES}
+        return {
+            "accuracy": {tau: last[name] for tau, name in names.items() if name in last},
+            "accuracy_strict": {RIGHT: last["accuracy_strict"]} if "accuracy_strict" in last else {},
+            "invalid": last.get("invalid"),
+        }
+
+    @property
+    def accuracy(self) -> float | None:
+        """At 5% tolerance."""
+        shares: dict[str, float] = self.scores.get("accuracy", {})
+        return shares.get(RIGHT)
+
+    @property
+    def scored_on(self) -> str:
+        """The samples that the scores are of."""
+        if self.result:
+            return f"{self.result['test_samples']:,} test samples"
+        return f"{self.recipe.evaluation.validation_samples:,} validation samples" if self.scores else ""
+
+    @property
+    def published(self) -> Published | None:
+        """Published numbers for the same problem."""
+        return published(self.spec, self.recipe.tokens.input, self.recipe.tokens.output)
+
+    def _last(self, key: str, default: float) -> float:
+        return max((record[key] for record in self.records if key in record), default=default)
+
+
+def read_findings(folders: Sequence[Path]) -> list[Findings]:
+    """Read the folders of runs. Raises UserError for one that is none, or that holds a damaged file."""
+    names = [folder.resolve().name for folder in folders]
+    labels = [
+        name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)
+    ]
+    return [_read(folder, label) for folder, label in zip(folders, labels, strict=True)]
+
+
+def _read(folder: Path, name: str) -> Findings:
+    recipe = read_run(folder)
+    try:
+        elsewhere = [(StreamSpec.model_validate(record["spec"]), record) for record in read_scores(folder)]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{folder / 'evaluations.json'} is damaged ({type(error).__name__})") from None
+    return Findings(
+        name=name,
+        folder=folder,
+        recipe=recipe,
+        records=read_metrics(folder) if (folder / FILE).is_file() else [],
+        result=_json(folder / "result.json", None),
+        elsewhere=elsewhere,
+        studies=_json(folder / STUDY, []),
+    )
+
+
+def _json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+@dataclass(frozen=True)
+class Across:
+    """Accuracies at 5% of runs (rows) on several values of one field of the stream (columns)."""
+
+    field: str
+    values: list[str]
+    runs: list[str]
+    own: list[int]  # for each run, the column it was trained on
+    accuracy: Floats  # (runs, values), NaN where a run was not scored
+
+
+def across(runs: Sequence[Findings]) -> list[Across]:
+    """A map for each field in which a run was scored on streams that differ from its own in nothing else."""
+    found = {run.name: (run, _by_field(run)) for run in runs}
+    fields = sorted({field for _, by_field in found.values() for field in by_field})
+    return [_map(field, [(run, by[field]) for run, by in found.values() if field in by]) for field in fields]
+
+
+def _by_field(run: Findings) -> dict[str, dict[Any, float]]:
+    """Field -> its value -> accuracy at 5%; test samples and the run's own way of writing come first."""
+    maps: dict[str, dict[Any, float]] = {}
+    home = [run.accuracy] if run.result and run.accuracy is not None else []
+
+    def preference(scored: tuple[StreamSpec, dict[str, Any]]) -> tuple[bool, bool]:
+        _, record = scored
+        return record["split"] == "test", record["constrained"] == run.recipe.evaluation.constrained
+
+    for spec, record in sorted(run.elsewhere, key=preference):
+        differing = [
+            name for name in StreamSpec.model_fields if getattr(spec, name) != getattr(run.spec, name)
+        ]
+        share = record["accuracy"][RIGHT]
+        if len(differing) == 1:
+            maps.setdefault(differing[0], {})[getattr(spec, differing[0])] = share
+        elif not differing and not run.result:
+            home = [share]
+    for field, row in maps.items():
+        row.update({getattr(run.spec, field): share for share in home})
+    return maps
+
+
+def _map(field: str, rows: Sequence[tuple[Findings, Mapping[Any, float]]]) -> Across:
+    own = [getattr(run.spec, field) for run, _ in rows]
+    values = sorted({value for _, row in rows for value in row} | set(own), key=_in_order)
+    cells = [[row.get(value, np.nan) for value in values] for _, row in rows]
+    return Across(
+        field,
+        [_written(value) for value in values],
+        [run.name for run, _ in rows],
+        [values.index(value) for value in own],
+        np.array(cells, dtype=np.float64),
+    )
+
+
+def other_than(own: StreamSpec, spec: StreamSpec) -> str:
+    """The fields of a spec that are not as in another, in words."""
+    return ", ".join(f"{name} {_written(getattr(spec, name))}" for name in _differing(spec, own))
+
+
+def _differing(spec: StreamSpec, own: StreamSpec) -> list[str]:
+    return [name for name in StreamSpec.model_fields if getattr(spec, name) != getattr(own, name)]
+
+
+def _in_order(value: Any) -> tuple[int, float, float, str]:
+    if isinstance(value, IntRange):
+        return 0, value.low, value.high, ""
+    return (0, value, value, "") if isinstance(value, int | float) else (1, 0, 0, _written(value))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, IntRange):
+        return str(value.low) if value.fixed else f"{value.low}-{value.high}"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()

@@ -1,0 +1,72 @@
+"""Pieces of HTML. What is text is escaped here; what is `Markup` is HTML already."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import NewType
+
+Markup = NewType("Markup", str)
+
+NOTHING = Markup("")
+DASH = "–"
+
+
+def element(name: str, content: str, **attributes: str) -> Markup:
+    """An element around text."""
+    return wrapped(name, Markup(escape(content)), **attributes)
+
+
+def wrapped(name: str, content: Markup, **attributes: str) -> Markup:
+    """An element around HTML; a trailing underscore of an attribute's name is left off."""
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
+    )
+    return Markup(f"<{name}{pairs}>{content}</{name}>")
+
+
+def joined(parts: Iterable[Markup]) -> Markup:
+    """One after the other."""
+    return Markup("\n".join(part for part in parts if part))
+
+
+def section(title: str, *parts: Markup) -> Markup:
+    """A section with its heading, nothing where it has no content."""
+    content = joined(parts)
+    return wrapped("section", joined([element("h2", title), content])) if content else NOTHING
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    """A table whose first column names the rows; it scrolls where it is too wide."""
+    columns = joined(element("th", name, scope="col") for name in head)
+    body = joined(
+        wrapped(
+            "tr", joined([element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:])])
+        )
+        for row in rows
+    )
+    parts = joined(
+        [
+            element("caption", caption),
+            wrapped("thead", wrapped("tr", columns)),
+            wrapped("tbody", body),
+        ]
+    )
+    return scrolling(wrapped("table", parts), caption)
+
+
+def scrolling(content: Markup, label: str) -> Markup:
+    """A box that scrolls sideways, by keys too."""
+    return wrapped("div", content, class_="scroll", role="region", tabindex="0", aria_label=label)
+
+
+def percent(share: float | None) -> str:
+    """A share with one digit after the point, or more where it is nearly nothing or nearly all."""
+    if share is None:
+        return DASH
+    if 0 < share < 0.0005:
+        return f"{share:.3%}"
+    return f"{share:.2%}" if 0.999 <= share < 1 else f"{share:.1%}"
+
+
+def number(value: float | None, form: str = ",.0f") -> str:
+    """A number, a dash where there is none."""
+    return DASH if value is None else format(value, form)

@@ -1,0 +1,135 @@
+"""All that training changes: weights, optimiser, average, and how far it has come."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import torch
+from torch import Tensor
+
+from shared.errors import UserError
+from trainer import checkpoint
+from trainer.evaluate import Solver
+from trainer.loader import Batch
+from trainer.model import build
+from trainer.optimiser import Average, Optimiser, backward, learning_rate
+from trainer.run import Run
+from trainer.transfer import start_from
+
+DIVERGED = 5.0  # times the first loss, which is that of guessing
+
+
+class TrainingError(UserError):
+    """A loss that is no number any more, or has left all bounds."""
+
+
+@dataclass
+class Position:
+    """How far a run has come; saved with every checkpoint."""
+
+    samples: int = 0
+    validated: int = 0  # the samples after which it was last scored
+    best: float = -1.0  # accuracy on the validation samples, of all so far
+    first_loss: float = math.nan
+    seconds: float = 0.0  # of training, validation and checkpoints aside
+    waited: float = 0.0  # of these, waiting for samples
+    loss_sum: float = 0.0  # since the last loss in metrics.jsonl
+    loss_steps: int = 0
+    fingerprint: str = ""  # of the generator's numerics
+
+
+class State:
+    """A run's model in training, from its last checkpoint if it has one."""
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        self.recipe = run.recipe
+        training = run.recipe.training
+        self.position = Position()
+        self.model = build(self.recipe).to(device)
+        self._forward = torch.compile(self.model) if training.compile else self.model
+        self._optimiser = Optimiser(self.model, training)
+        self._folder = run.folder / "checkpoints"
+        self._recent: list[tuple[int, int, Tensor]] = []  # steps whose loss has not been looked at
+        newest = checkpoint.latest(self._folder)
+        if newest is None and training.start_from is not None:
+            start_from(training.start_from, self.model)
+        state = checkpoint.load(newest, self.model) if newest is not None else None
+        self._average = Average(self.model, training.average) if training.average else None
+        if state is not None:
+            self._optimiser.load_state_dict(state["optimiser"])
+            self.position = Position(**state["position"])
+            if self._average is not None:
+                self._average.model.load_state_dict(state["average"])
+
+    def solver(self) -> Solver:
+        """The model as it is scored: the average of the weights if there is one."""
+        model = self.model if self._average is None else self._average.model
+        constrained = self.recipe.evaluation.constrained
+        return Solver(model, self.recipe.input_tokens(), self.recipe.target_tokens(), constrained)
+
+    def step(self, batch: Batch) -> None:
+        """Learn from the next samples of the stream."""
+        training, position, size = self.recipe.training, self.position, len(batch.inputs)
+        self.model.train()
+        loss = backward(self._forward, training, batch)
+        norm = self._optimiser.step(learning_rate(training, position.samples))
+        if self._average is not None:
+            self._average.update(self.model, size)
+        self._recent.append((position.samples, size, torch.stack([loss, norm])))
+        position.samples += size
+
+    def settle(self) -> None:
+        """Look at the losses of the last steps: on a GPU, wait for them.
+
+        Raises TrainingError, naming the samples and how to repeat it, if one was not finite or diverged.
+        """
+        recent, self._recent = self._recent, []
+        if not recent:
+            return
+        position = self.position
+        measured = torch.stack([values for _, _, values in recent]).tolist()
+        if math.isnan(position.first_loss):
+            position.first_loss = measured[0][0]
+        for (start, size, _), (loss, norm) in zip(recent, measured, strict=True):
+            if not (math.isfinite(norm) and loss < DIVERGED * position.first_loss):
+                raise TrainingError(self._how_to_repeat(start, size, loss, norm))
+            position.loss_sum += loss
+            position.loss_steps += 1
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises TrainingError, and writes none, if the loss has gone wrong."""
+        self.settle()
+        state: dict[str, Any] = {
+            "optimiser": self._optimiser.state_dict(),
+            "position": asdict(self.position),
+        }
+        if self._average is not None:
+            state["average"] = self._average.model.state_dict()
+        keep = self.recipe.training.checkpoints
+        checkpoint.save(self._folder, self.position.samples, self.model, state, keep)
+
+    def save_if_best(self, accuracy: float) -> None:
+        """Keep the weights apart if they score as well as any before them."""
+        if accuracy >= self.position.best:
+            self.position.best = accuracy
+            checkpoint.save_best(self._folder, self.position.samples, self.solver().model)
+
+    def _how_to_repeat(self, start: int, size: int, loss: float, norm: float) -> str:
+        stream = self.recipe.stream
+        query = {
+            **stream.spec().fields(),
+            "seed": stream.seed,
+            "split": "train",
+            "start": start,
+            "count": size,
+        }
+        newest = checkpoint.latest(self._folder)
+        repeat = (
+            "starting again" if newest is None else f"--resume, from the checkpoint at {int(newest.name):,},"
+        )
+        return (
+            f"the loss is {loss:g} and its gradient {norm:g} at samples [{start}, {start + size}), after "
+            f"{self.position.first_loss:.3g} at first: {repeat} repeats it; the samples are "
+            f"/v1/stream?{urlencode(query)}; a lower training.learning_rate in another run may avoid it"
+        )

@@ -1,0 +1,82 @@
+"""What is printed at the end: scores, tables of several, findings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_console = Console(highlight=False, soft_wrap=True)
+if not _console.is_terminal:
+    _console.width = 200  # a table in a file or a pipe is not squeezed
+
+
+def say(text: str) -> None:
+    """Print a line or several."""
+    _console.print(text)
+
+
+def show_scores(scores: Mapping[str, Any]) -> None:
+    """Print a summary (trainer.evaluate): accuracies by tolerance beside the encoding's ceiling, and those of
+    each operation and dimension in a mixture."""
+    table = _table("tolerance", "accuracy", "strict", "ceiling")
+    for tolerance, accuracy in scores["accuracy"].items():
+        shares = (accuracy, scores["accuracy_strict"][tolerance], scores["ceiling"][tolerance])
+        table.add_row(f"{float(tolerance):.1%}", *(f"{share:.4f}" for share in shares))
+    _console.print(table)
+    for name in ("by_operation", "by_dimension"):
+        if name in scores:
+            parts = _table(
+                name.removeprefix("by_"), "samples", "within 5%", "1%", "strict", "ceiling", "invalid"
+            )
+            for part, own in scores[name].items():
+                shares = (own["accuracy"]["0.05"], own["accuracy"]["0.01"], own["accuracy_strict"]["0.05"])
+                shares += (own["ceiling"]["0.05"],)
+                numbers = [f"{share:.4f}" for share in shares]
+                parts.add_row(part, f"{own['test_samples']:,}", *numbers, f"{own['invalid']:,}")
+            _console.print()
+            _console.print(parts)
+
+
+def show_cross(
+    field: str, runs: Sequence[str], values: Sequence[str], accuracy: Sequence[Sequence[float]]
+) -> None:
+    """Print the accuracy at 5% of each run (a row) on each value of a field of the stream (a column)."""
+    table = _table(f"trained \\ {field}", *values)
+    for run, row in zip(runs, accuracy, strict=True):
+        table.add_row(run, *(f"{share:.1%}" for share in row))
+    _console.print(table)
+
+
+def show_study(study: Mapping[str, Any]) -> None:
+    """Print the findings of trainer.analysis, one a line; a list of findings as a table."""
+    for name, finding in _flattened(study):
+        if isinstance(finding, list) and finding and isinstance(finding[0], dict):
+            table = _table(*finding[0])
+            for part in finding:
+                table.add_row(*map(_plain, part.values()))
+            _console.print(f"\n{name}")
+            _console.print(table)
+        else:
+            _console.print(f"{name}: {_plain(finding)}")
+
+
+def _flattened(study: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, finding in study.items():
+        path = f"{above}{name.replace('_', ' ')}"
+        found += _flattened(finding, f"{path} · ") if isinstance(finding, Mapping) else [(path, finding)]
+    return found
+
+
+def _plain(finding: Any) -> str:
+    if isinstance(finding, list):
+        return " … ".join(map(_plain, finding)) if len(finding) == 2 else ", ".join(map(_plain, finding))
+    return "–" if finding is None else f"{finding:.4g}" if isinstance(finding, float) else str(finding)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2), pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
