@@ -65,6 +65,8 @@ def prepare(
     if wanted.training.compile and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise UserError("training.compile=True: needs a C++ compiler, g++ or clang++, on this machine")
     if wanted.training.start_from is not None:
+        if Path(wanted.training.start_from).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"--from {wanted.training.start_from}: must be another run than {folder}")
         start_from(wanted.training.start_from, build(wanted))
     return Run(folder.name, folder, _settle_precision(wanted))
 

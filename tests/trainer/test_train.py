@@ -231,6 +231,17 @@ def test_a_loss_that_diverges_stops_training_and_says_how_to_repeat_it(here, ser
     assert all(tensor.isfinite().all() for tensor in load_file(newest / "model.safetensors").values())
 
 
+def test_a_run_is_not_started_from_itself(here, server, tmp_path):
+    settings = TINY | {"training__samples": 320, "training__validate_every": 320}
+    assert here("train", "quickstart", "--generator", server, **settings)[0] == 0
+    status, _, err = here(
+        "train", "quickstart", "--overwrite", "--from", "runs/../runs/quickstart", **settings
+    )
+    assert status != 0
+    assert "must be another run" in err
+    assert (tmp_path / "runs/quickstart/result.json").exists()
+
+
 def test_compiling_without_a_compiler_is_refused(here, monkeypatch):
     monkeypatch.setenv("PATH", "")
     status, _, err = here("train", "quickstart", "--training.compile", "true")
