@@ -21,6 +21,7 @@ from trainer.grammar import grammar
 from trainer.kinds import Kind, kinds_of_samples
 from trainer.loader import StoppedError
 from trainer.model import Transformer
+from trainer.recipe import Recipe
 from trainer.tokens import Ids, Tokens
 
 Floats = NDArray[np.float64]
@@ -53,6 +54,12 @@ class Solver:
     def _on_device(self, ids: Ids, kind: int) -> tuple[Tensor, Tensor]:
         device = self.model.opening.device
         return torch.from_numpy(ids).to(device), torch.full((len(ids),), kind, device=device)
+
+
+def solver_of(recipe: Recipe, model: Transformer) -> Solver:
+    """A recipe's model, which reads and writes as the recipe says."""
+    constrained = recipe.evaluation.constrained
+    return Solver(model, recipe.input_tokens(), recipe.target_tokens(), constrained)
 
 
 @dataclass(frozen=True)

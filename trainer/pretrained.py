@@ -15,7 +15,7 @@ from shared.errors import UserError, first_line
 from shared.files import written_aside
 from shared.wire import flat
 from trainer import checkpoint
-from trainer.evaluate import Solver
+from trainer.evaluate import Solver, solver_of
 from trainer.model import build
 from trainer.recipe import Recipe, read_recipe
 from trainer.run import read_run
@@ -84,8 +84,7 @@ def load(folder: str | Path) -> Pretrained:
     checkpoint.load_weights(
         checkpoint.best_weights(folder), model, "export the model again, or train it anew"
     )
-    constrained = recipe.evaluation.constrained
-    return Pretrained(recipe, Solver(model, recipe.input_tokens(), recipe.target_tokens(), constrained))
+    return Pretrained(recipe, solver_of(recipe, model))
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:

@@ -4,7 +4,6 @@ import json
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -225,12 +224,6 @@ def recipe_names() -> list[str]:
     """The recipes that come with matstream, such as quickstart or small/add."""
     folder = Path(str(RECIPES))
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
-
-
-def recipe_comment(name: str) -> str:
-    """What a recipe that comes with matstream says of itself: its first lines."""
-    lines = (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines()
-    return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
 
 
 def write_recipe(recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from trainer import checkpoint
-from trainer.evaluate import Solver
+from trainer.evaluate import Solver, solver_of
 from trainer.loader import Batch
 from trainer.model import build
 from trainer.optimiser import Average, Optimiser, backward, learning_rate
@@ -65,8 +65,7 @@ class State:
     def solver(self) -> Solver:
         """The model as it is scored: the average of the weights if there is one."""
         model = self.model if self._average is None else self._average.model
-        constrained = self.recipe.evaluation.constrained
-        return Solver(model, self.recipe.input_tokens(), self.recipe.target_tokens(), constrained)
+        return solver_of(self.recipe, model)
 
     def step(self, batch: Batch) -> None:
         """Learn from the next samples of the stream."""

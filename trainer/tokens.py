@@ -102,7 +102,7 @@ class Tokens:
             sample = np.repeat(np.arange(len(shapes)), sizes)
             ids[sample, self._header + _count_within(sizes)] = words + self.offsets
             return ids
-        written = words != (NOTHING if self.encoding.empty is None else self.encoding.empty)
+        written = words != self._empty
         ends = np.concatenate([[0], np.cumsum(written.sum(axis=1))])  # words before each entry
         last = np.cumsum(sizes)
         lengths = ends[last] - ends[last - sizes]  # words of each matrix
@@ -153,8 +153,7 @@ class Tokens:
         slot = np.where(opens, 0, self.encoding.words_per_number - (after - position))
         misplaced = ~ended & ~opens & (slot < 1)
         complete = ended[:, -1] & opens[:, 0] & (number[:, -1] == count - 1) & ~misplaced.any(axis=1)
-        unwritten = NOTHING if self.encoding.empty is None else self.encoding.empty
-        aligned = np.full((batch, count, self.encoding.words_per_number), unwritten)
+        aligned = np.full((batch, count, self.encoding.words_per_number), self._empty)
         sample, place = np.nonzero(~ended & complete[:, None])
         aligned[sample, number[sample, place], slot[sample, place]] = ids[sample, place]
         return aligned, complete
@@ -168,6 +167,11 @@ class Tokens:
         """The id that opens a sequence, and in the sequential form ends it."""
         sequential = self.form == "sequential"
         return len(self.encoding.vocabulary) if sequential else self.slots[-1][1]
+
+    @property
+    def _empty(self) -> int:
+        """The id of the encoding's empty word, or one that no word has."""
+        return NOTHING if self.encoding.empty is None else self.encoding.empty
 
     @property
     def offsets(self) -> NDArray[np.int64]:

@@ -159,9 +159,7 @@ def _by_field(run: Findings) -> dict[str, dict[Any, float]]:
         return record["split"] == "test", record["constrained"] == run.recipe.evaluation.constrained
 
     for spec, record in sorted(run.elsewhere, key=preference):
-        differing = [
-            name for name in StreamSpec.model_fields if getattr(spec, name) != getattr(run.spec, name)
-        ]
+        differing = _differing(spec, run.spec)
         share = record["accuracy"][RIGHT]
         if len(differing) == 1:
             maps.setdefault(differing[0], {})[getattr(spec, differing[0])] = share
