@@ -2,9 +2,9 @@
 
 Each recipe is trained by `matstream train` as it is; then with the published transformer in the place of
 ours (`--model.paper true`); then all as published: words one after another in the published encoding, Adam,
-batches of 64. The others get as many seconds of training as the first took: a short trial tells how many samples
-that is, so that their schedules end with the time. Every model is scored on the same 10,000 held-out samples.
-Fails if a recipe needs more than --limit seconds, all included, to reach 90%.
+batches of 64. The others get as many seconds of training as the first took: a short trial tells how many
+samples that is, so that their schedules end with the time. Every model is scored on the same 10,000
+held-out samples. Fails if a recipe needs more than --limit seconds, all included, to reach 90%.
 """
 
 import json
@@ -50,7 +50,9 @@ def main(*recipes: str, limit: float = 180, out: Path | None = None) -> None:
             ours = learn(Path(folder), recipe, "ours", {})
             found.append(ours)
             for way, settings in others(recipe).items():
-                trial = learn(Path(folder), recipe, f"{way}, on trial", settings | {"training.time_limit": TRIAL})
+                trial = learn(
+                    Path(folder), recipe, f"{way}, on trial", settings | {"training.time_limit": TRIAL}
+                )
                 samples = round(trial.samples / trial.seconds * ours.seconds)
                 equal = {"training.samples": samples, "training.time_limit": ours.seconds}
                 found.append(learn(Path(folder), recipe, way, settings | equal))
