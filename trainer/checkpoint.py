@@ -65,7 +65,7 @@ def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
     load_weights(checkpoint / WEIGHTS, model, way_out)
     path = checkpoint / _STATE
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
     return state

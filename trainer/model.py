@@ -88,6 +88,11 @@ def build(recipe: Recipe) -> Transformer:
         return Transformer(recipe.input_tokens(), recipe.target_tokens(), recipe.model)
 
 
+def device() -> torch.device:
+    """Where models compute: on the GPU of a machine that has one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Embedding(nn.Module):
     """Words and places -> vectors: the sum of each word's vector, and of each coordinate's of its place."""
 

@@ -16,7 +16,7 @@ from shared.files import written_aside
 from shared.wire import flat
 from trainer import checkpoint
 from trainer.evaluate import Solver, solver_of
-from trainer.model import build
+from trainer.model import build, device
 from trainer.recipe import Recipe, read_recipe
 from trainer.run import read_run
 
@@ -80,7 +80,7 @@ def load(folder: str | Path) -> Pretrained:
     """
     folder = Path(folder)
     recipe = _read_config(folder / _CONFIG) if (folder / _CONFIG).is_file() else read_run(folder)
-    model = build(recipe)
+    model = build(recipe).to(device())
     checkpoint.load_weights(
         checkpoint.best_weights(folder), model, "export the model again, or train it anew"
     )

@@ -12,7 +12,7 @@ from shared.errors import UserError
 from trainer import checkpoint
 from trainer.evaluate import Solver, solver_of
 from trainer.loader import Batch
-from trainer.model import build
+from trainer.model import build, device
 from trainer.optimiser import Average, Optimiser, backward, learning_rate
 from trainer.run import Run
 from trainer.transfer import start_from
@@ -42,11 +42,11 @@ class Position:
 class State:
     """A run's model in training, from its last checkpoint if it has one."""
 
-    def __init__(self, run: Run, device: torch.device) -> None:
+    def __init__(self, run: Run) -> None:
         self.recipe = run.recipe
         training = run.recipe.training
         self.position = Position()
-        self.model = build(self.recipe).to(device)
+        self.model = build(self.recipe).to(device())
         self._forward = torch.compile(self.model) if training.compile else self.model
         self._optimiser = Optimiser(self.model, training)
         self._folder = run.folder / "checkpoints"

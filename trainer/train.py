@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from shared.errors import UserError
 from trainer.evaluate import Answers, Solver, answers, summaries
 from trainer.loader import Batch, Loader, StoppedError, on_device
 from trainer.metrics import Metrics
+from trainer.model import device
 from trainer.optimiser import learning_rate
 from trainer.progress import TrainingProgress
 from trainer.recipe import TrainingSection
@@ -41,8 +40,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
     if the stream is lost; TrainingError if the loss is not finite or diverges.
     """
     training = run.recipe.training
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = State(run, device)
+    state = State(run)
     position, solver = state.position, state.solver()
     if position.validated == training.samples:
         return Trained(position, None)
@@ -64,7 +62,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
     stopped_by: str | None = None
     logged, saved, begun = replace(position), position.samples, position.seconds
     with _signals() as stop, TrainingProgress(run.name, position.samples, training.samples) as progress:
-        batches = on_device(_batches(loader, training, stop), device)
+        batches = on_device(_batches(loader, training, stop), device())
         try:
             if position.samples == 0:
                 save()
