@@ -137,21 +137,16 @@ class Loader:
 
 def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches on a device; on a GPU each is copied, from pinned memory and on a stream of its own,
-    while the one before it is being used."""
+    while the GPU is still busy with the one before it."""
     if device.type != "cuda":
         yield from batches
         return
     copying = torch.cuda.Stream(device)
-    ahead: Batch | None = None
     for batch in batches:
         with torch.cuda.stream(copying):
             copied = Batch(*(ids.pin_memory().to(device, non_blocking=True) for ids in batch))
-        if ahead is not None:
-            yield ahead
         using = torch.cuda.current_stream(device)
         using.wait_stream(copying)
         for ids in copied:
             ids.record_stream(using)
-        ahead = copied
-    if ahead is not None:
-        yield ahead
+        yield copied

@@ -88,6 +88,13 @@ def build(recipe: Recipe) -> Transformer:
         return Transformer(recipe.input_tokens(), recipe.target_tokens(), recipe.model)
 
 
+def weights(recipe: Recipe) -> int:
+    """How many weights the recipe's model has; none is made."""
+    with torch.device("meta"):
+        model = Transformer(recipe.input_tokens(), recipe.target_tokens(), recipe.model)
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def device() -> torch.device:
     """Where models compute: on the GPU of a machine that has one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -63,9 +63,8 @@ def backward(model: nn.Module, training: TrainingSection, batch: Batch) -> Tenso
     """
     positions = (batch.targets >= 0).any(dim=-1).sum()
     total = torch.zeros((), device=batch.inputs.device)
-    size = math.ceil(len(batch.inputs) / training.accumulate)
-    for first in range(0, len(batch.inputs), size):
-        part = Batch(*(ids[first : first + size] for ids in batch))
+    count = min(training.accumulate, len(batch.inputs))
+    for part in map(Batch._make, zip(*(ids.tensor_split(count) for ids in batch), strict=True)):
         with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
             loss = model(*part) / positions
         loss.backward()
@@ -80,26 +79,27 @@ def learning_rate(training: TrainingSection, samples: int) -> float:
         return training.learning_rate * rising
     lowest = training.final_learning_rate
     length = training.period or max(1, training.samples - training.warmup)
-    share = (samples - training.warmup) / length
-    if training.schedule == "cosine":
-        height = (1 + math.cos(math.pi * share)) / 2
-    elif training.schedule == "linear":
-        height = max(0.0, 1 - share)
-    else:
-        height = 1.0
+    share = min(1.0, (samples - training.warmup) / length)
+    height = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[
+        training.schedule
+    ]
     return training.learning_rate * (lowest + (1 - lowest) * height)
 
 
 class Average:
-    """A model whose weights are the exponential average of another's, over samples seen."""
+    """A model whose weights are the exponential average of another's, over samples seen.
+
+    Its half-life is `half_life` samples, and a tenth of those seen while that is shorter: what was learned
+    first is soon out of date.
+    """
 
     def __init__(self, model: Transformer, half_life: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self._half_life = half_life  # in samples
+        self._half_life = half_life
 
-    def update(self, model: Transformer, samples: int) -> None:
-        """Take in the weights after a step of so many samples."""
-        kept = 0.5 ** (samples / self._half_life)
+    def update(self, model: Transformer, samples: int, seen: int) -> None:
+        """Take in the weights after a step of so many samples, when `seen` have been seen in all."""
+        kept = 0.5 ** (samples / min(self._half_life, seen / 10))
         torch._foreach_lerp_(
             list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - kept
         )

@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shared.errors import UserError, first_line
 from shared.files import written_aside
 from shared.wire import flat
 from trainer import checkpoint
 from trainer.evaluate import Solver, solver_of
 from trainer.model import build, device
-from trainer.recipe import Recipe, read_recipe
-from trainer.run import read_run
+from trainer.recipe import CONFIG, Recipe, recipe_of
 
 BATCH = 1_000  # matrices predicted at a time
-_CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def load(folder: str | Path) -> Pretrained:
     Raises UserError if the folder holds no model, or a damaged one.
     """
     folder = Path(folder)
-    recipe = _read_config(folder / _CONFIG) if (folder / _CONFIG).is_file() else read_run(folder)
+    recipe = recipe_of(folder)
     model = build(recipe).to(device())
     checkpoint.load_weights(
         checkpoint.best_weights(folder), model, "export the model again, or train it anew"
@@ -96,16 +93,9 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
     with written_aside(run / "model") as aside:
         aside.mkdir()
         shutil.copyfile(checkpoint.best_weights(run), aside / checkpoint.WEIGHTS)
-        (aside / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(_card(recipe, result), encoding="utf-8")
     return run / "model"
-
-
-def _read_config(path: Path) -> Recipe:
-    try:
-        return read_recipe(json.loads(path.read_text(encoding="utf-8"))["recipe"], {})
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no model's configuration: {first_line(error)}") from None
 
 
 def _card(recipe: Recipe, result: Mapping[str, Any]) -> str:

@@ -11,13 +11,15 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.encodings import ENCODINGS, Encoding, by_name
-from shared.errors import RefusedError, UserError, conflict, explain
+from shared.errors import RefusedError, UserError, conflict, explain, first_line
 from shared.spec import MAX_INDEX, Index, StreamSpec
 from trainer.kinds import kinds_of
 from trainer.magnitudes import Magnitudes, of_inputs, of_targets
 from trainer.tokens import Form, Side, Tokens
 
 RECIPES = files("trainer") / "recipes"
+FILE = "recipe.toml"  # of a run
+CONFIG = "config.json"  # of an exported model
 MAX_PLACES = 4_000_000  # positions of all kinds of problem together: what a model's tables of places may hold
 
 
@@ -45,11 +47,11 @@ class TokensSection(_Section):
 class ModelSection(_Section):
     """[model]: sizes of the transformer."""
 
-    width: int = Field(128, ge=8)
+    width: int = Field(128, ge=8, le=65_536)
     heads: int = Field(8, ge=1)
-    encoder_layers: int = Field(1, ge=1)
-    decoder_layers: int = Field(1, ge=1)
-    decoder_width: int | None = Field(None, ge=8, description="`width` where it is not given")
+    encoder_layers: int = Field(1, ge=1, le=1_000)
+    decoder_layers: int = Field(1, ge=1, le=1_000)
+    decoder_width: int | None = Field(None, ge=8, le=65_536, description="`width` where it is not given")
     decoder_heads: int | None = Field(None, ge=1, description="`heads` where it is not given")
     paper: bool = Field(False, description="the published transformer")
 
@@ -64,7 +66,7 @@ class TrainingSection(_Section):
     """[training]: every quantity over time is in samples seen, never in seconds."""
 
     samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=1_000_000)
     accumulate: int = Field(1, ge=1, description="parts a batch is learned from in, to save memory")
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
@@ -137,13 +139,18 @@ class Recipe(_Section):
             raise conflict(
                 "model.decoder_heads", decoder_heads, f"must divide the decoder's width {decoder_width}"
             )
-        if self.training.accumulate > self.training.batch_size:
-            reason = f"must be at most training.batch_size={self.training.batch_size}"
-            raise conflict("training.accumulate", self.training.accumulate, reason)
+        training = self.training
+        if training.accumulate > training.batch_size:
+            reason = f"must be at most training.batch_size={training.batch_size}"
+            raise conflict("training.accumulate", training.accumulate, reason)
+        if training.schedule == "constant" and training.period is not None:
+            reason = "must not be given with training.schedule='constant'"
+            raise conflict("training.period", training.period, reason)
         kinds, positions = self._kinds_and_positions()
         if kinds * positions > MAX_PLACES:
             reason = (
-                f"makes {kinds:,} kinds of problem of up to {positions:,} numbers: must be fewer to train on"
+                f"makes {kinds:,} kinds of problem of up to {positions:,} numbers, {kinds * positions:,} "
+                f"together: must be at most {MAX_PLACES:,} to train on"
             )
             raise conflict("stream.dim", self.stream.fields()["dim"], reason)
         return self
@@ -218,6 +225,27 @@ def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str
         return Recipe.model_validate(merged)
     except ValidationError as error:
         raise RefusedError(explain(error.errors(), Recipe)) from None
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe of the run, or of the exported model, in a folder. Raises UserError if there is none."""
+    path = folder / CONFIG
+    exported = path.is_file()
+    if not exported:
+        path = folder / FILE
+        if not path.is_file():
+            raise UserError(f"{folder} holds no run: it has no {FILE}")
+    try:
+        content = path.read_text(encoding="utf-8")
+        document = json.loads(content)["recipe"] if exported else tomllib.loads(content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path} is no model's configuration: its recipe is not an object")
+    try:
+        return read_recipe(document, {})
+    except RefusedError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def recipe_names() -> list[str]:

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import Any
 
 import torch
 
-from shared.errors import RefusedError, UserError
+from shared.errors import UserError
 from shared.files import written_aside
 from trainer import checkpoint
 from trainer.client import stream
-from trainer.model import build
-from trainer.recipe import Recipe, load_recipe, read_recipe, write_recipe
+from trainer.model import build, device, weights
+from trainer.recipe import FILE, Recipe, load_recipe, recipe_of, write_recipe
 from trainer.transfer import start_from
 
 BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
@@ -57,17 +56,19 @@ def prepare(
     if resume:
         if not begun:
             raise UserError(f"there is no run in {folder} to resume; start it without --resume")
-        return Run(folder.name, folder, _same_recipe(_written_recipe(folder), wanted))
+        return Run(folder.name, folder, _same_recipe(recipe_of(folder), wanted))
     if begun and not overwrite:
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").is_file():
+    files = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
+    if files and FILE not in files:
         raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
     if wanted.training.compile and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise UserError("training.compile=True: needs a C++ compiler, g++ or clang++, on this machine")
+    _check_memory(wanted)
     if wanted.training.start_from is not None:
         if Path(wanted.training.start_from).resolve().is_relative_to(folder.resolve()):
             raise UserError(f"--from {wanted.training.start_from}: must be another run than {folder}")
-        start_from(wanted.training.start_from, build(wanted))
+        start_from(wanted.training.start_from, wanted, build(wanted))
     return Run(folder.name, folder, _settle_precision(wanted))
 
 
@@ -89,7 +90,7 @@ def begun(run: Run, urls: Sequence[str], *, resume: bool) -> Iterator[None]:
         if not resume:
             for path in run.folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with written_aside(run.folder / "recipe.toml") as aside:
+        with written_aside(run.folder / FILE) as aside:
             aside.write_text(write_recipe(recipe), encoding="utf-8")
         yield
     finally:
@@ -101,29 +102,10 @@ def has_begun(folder: Path) -> bool:
     return (folder / "metrics.jsonl").exists() or checkpoint.latest(folder / "checkpoints") is not None
 
 
-def read_run(folder: Path) -> Recipe:
-    """The recipe of the run in a folder. Raises UserError if there is none."""
-    if not (folder / "recipe.toml").is_file():
-        raise UserError(f"{folder} holds no run: it has no recipe.toml")
-    return _written_recipe(folder)
-
-
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
     with written_aside(folder / "result.json") as aside:
         aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-def _written_recipe(folder: Path) -> Recipe:
-    path = folder / "recipe.toml"
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    try:
-        return read_recipe(document, {})
-    except RefusedError as error:
-        raise UserError(f"{path}: {error}") from None
 
 
 def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
@@ -145,6 +127,22 @@ def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
     return written.model_copy(
         update={"fetch": wanted.fetch, "training": written.training.model_copy(update=free)}
     )
+
+
+def _check_memory(recipe: Recipe) -> None:
+    """Raise UserError if the model can certainly not be trained here."""
+    count = weights(recipe)
+    # float32: weights, gradients, the optimiser's two moments, the average
+    needed = 4 * (4 + (recipe.training.average > 0)) * count
+    if device().type == "cuda":
+        there = torch.cuda.get_device_properties(0).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"model.width={recipe.model.width}: training its {count:,} weights takes {needed / 2**30:,.0f} "
+            f"GiB of memory: must be at most the {there / 2**30:,.1f} GiB that are here"
+        )
 
 
 def _settle_precision(recipe: Recipe) -> Recipe:

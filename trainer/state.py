@@ -31,7 +31,6 @@ class Position:
     samples: int = 0
     validated: int = 0  # the samples after which it was last scored
     best: float = -1.0  # accuracy on the validation samples, of all so far
-    first_loss: float = math.nan
     seconds: float = 0.0  # of training, validation and checkpoints aside
     waited: float = 0.0  # of these, waiting for samples
     loss_sum: float = 0.0  # since the last loss in metrics.jsonl
@@ -50,10 +49,12 @@ class State:
         self._forward = torch.compile(self.model) if training.compile else self.model
         self._optimiser = Optimiser(self.model, training)
         self._folder = run.folder / "checkpoints"
+        # the loss of a model that finds all words of a position equally likely
+        self._guessing = sum(math.log(stop - start) for start, stop in self.recipe.target_tokens().slots)
         self._recent: list[tuple[int, int, Tensor]] = []  # steps whose loss has not been looked at
         newest = checkpoint.latest(self._folder)
         if newest is None and training.start_from is not None:
-            start_from(training.start_from, self.model)
+            start_from(training.start_from, self.recipe, self.model)
         state = checkpoint.load(newest, self.model) if newest is not None else None
         self._average = Average(self.model, training.average) if training.average else None
         if state is not None:
@@ -71,10 +72,18 @@ class State:
         """Learn from the next samples of the stream."""
         training, position, size = self.recipe.training, self.position, len(batch.inputs)
         self.model.train()
-        loss = backward(self._forward, training, batch)
+        try:
+            loss = backward(self._forward, training, batch)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise TrainingError(
+                    f"training.batch_size={training.batch_size} in training.accumulate={training.accumulate} "
+                    "parts: one of them does not fit into memory; more parts, in another run, may"
+                ) from error
+            raise
         norm = self._optimiser.step(learning_rate(training, position.samples))
         if self._average is not None:
-            self._average.update(self.model, size)
+            self._average.update(self.model, size, position.samples + size)
         self._recent.append((position.samples, size, torch.stack([loss, norm])))
         position.samples += size
 
@@ -88,10 +97,8 @@ class State:
             return
         position = self.position
         measured = torch.stack([values for _, _, values in recent]).tolist()
-        if math.isnan(position.first_loss):
-            position.first_loss = measured[0][0]
         for (start, size, _), (loss, norm) in zip(recent, measured, strict=True):
-            if not (math.isfinite(norm) and loss < DIVERGED * position.first_loss):
+            if not (math.isfinite(norm) and loss < DIVERGED * self._guessing):
                 raise TrainingError(self._how_to_repeat(start, size, loss, norm))
             position.loss_sum += loss
             position.loss_steps += 1
@@ -128,7 +135,7 @@ class State:
             "starting again" if newest is None else f"--resume, from the checkpoint at {int(newest.name):,},"
         )
         return (
-            f"the loss is {loss:g} and its gradient {norm:g} at samples [{start}, {start + size}), after "
-            f"{self.position.first_loss:.3g} at first: {repeat} repeats it; the samples are "
+            f"the loss is {loss:g} and its gradient {norm:g} at samples [{start}, {start + size}), where "
+            f"guessing costs {self._guessing:.3g}: {repeat} repeats it; the samples are "
             f"/v1/stream?{urlencode(query)}; a lower training.learning_rate in another run may avoid it"
         )

@@ -8,34 +8,36 @@ from torch import nn
 from shared.errors import UserError
 from trainer import checkpoint
 from trainer.model import Transformer
+from trainer.recipe import Recipe, recipe_of
 
 
-def start_from(folder: str, model: Transformer) -> None:
-    """Copy a run's best weights into a model; of tables that are longer here, the first rows.
+def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
+    """Copy a run's best weights into a recipe's model; of tables that are longer here, the first rows.
 
     A larger dimension adds positions and words at the end of its tables: those rows keep the weights they
-    have. Raises UserError if there are no weights, or some that do not fit.
+    have. Raises UserError if there are no weights, or those of a model that was made otherwise.
     """
+    theirs = recipe_of(Path(folder))
+    for section in ("tokens", "model"):
+        before, now = (getattr(each, section).model_dump() for each in (theirs, recipe))
+        for key, value in now.items():
+            if value != before[key]:
+                raise UserError(f"{section}.{key}={value!r}: must be {before[key]!r}, as in {folder}")
     path = checkpoint.best_weights(Path(folder))
-    found = checkpoint.read_weights(path, "choose another run for training.start_from")
+    way_out = "choose another run for training.start_from"
+    found = checkpoint.read_weights(path, way_out)
     own = dict(model.named_parameters())
-    if found.keys() != own.keys():
-        odd = min(found.keys() ^ own.keys())
-        raise UserError(
-            f"training.start_from={folder!r}: its model is another ({odd} is in one of them only)"
-        )
+    fits = found.keys() == own.keys() and all(
+        found[name].shape[1:] == weight.shape[1:]
+        and (len(found[name]) == len(weight) or _is_table(name, model))
+        for name, weight in own.items()
+    )
+    if not fits:
+        raise UserError(f"{path} holds the weights of another model: {way_out}")
     with torch.no_grad():
         for name, weight in own.items():
-            theirs = found[name]
-            if theirs.shape[1:] != weight.shape[1:] or (
-                theirs.shape != weight.shape and not _is_table(name, model)
-            ):
-                raise UserError(
-                    f"training.start_from={folder!r}: its {name} is {tuple(theirs.shape)}, here it is "
-                    f"{tuple(weight.shape)}; [model] and [tokens] must be as in that run"
-                )
-            rows = min(len(theirs), len(weight))
-            weight[:rows] = theirs[:rows]
+            rows = min(len(found[name]), len(weight))
+            weight[:rows] = found[name][:rows]
 
 
 def _is_table(name: str, model: Transformer) -> bool:

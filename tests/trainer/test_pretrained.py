@@ -1,16 +1,19 @@
 import json
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import trainer
 from generator_service.stream import generate
 from shared.errors import UserError
 from shared.spec import StreamSpec
 from shared.wire import flat, from_batch
+from trainer import checkpoint
 from trainer.evaluate import answers
 from trainer.model import build
 from trainer.recipe import read_recipe
@@ -112,9 +115,9 @@ def smaller_and_larger(**larger: object) -> list:
 
 def test_a_larger_model_starts_from_the_weights_of_a_smaller_one(mixed_run):
     trained = trainer.load(mixed_run).solver.model
-    larger = build(smaller_and_larger()[1])
-    fresh = build(smaller_and_larger()[1])
-    start_from(str(mixed_run), larger)
+    recipe = smaller_and_larger()[1]
+    larger, fresh = build(recipe), build(recipe)
+    start_from(str(mixed_run), recipe, larger)
     for (name, theirs), mine, new in zip(
         trained.named_parameters(), larger.parameters(), fresh.parameters(), strict=True
     ):
@@ -127,7 +130,7 @@ def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mix
     trained = trainer.load(mixed_run)
     _, recipe = smaller_and_larger()
     larger = build(recipe)
-    start_from(str(mixed_run), larger)
+    start_from(str(mixed_run), recipe, larger)
     read, write = recipe.input_tokens(), recipe.target_tokens()
     solver = type(trained.solver)(larger, read, write)
     kind = next(n for n, kind in enumerate(read.kinds) if kind == ("eigenvalues", 3, 3))
@@ -136,13 +139,30 @@ def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mix
     np.testing.assert_array_equal(write.decode(ids, kind), trained.predict(inputs, "eigenvalues"))
 
 
-def test_weights_that_do_not_fit_are_refused_naming_one(mixed_run, tmp_path):
-    document = {"stream": {"operation": "transpose", "dim": 2}, "training": {"samples": 1}}
-    wider = build(read_recipe({**document, "model": {"width": 32}}, {}))
-    with pytest.raises(UserError, match=r"training\.start_from=.* is \(.*\), here it is"):
-        start_from(str(mixed_run), wider)
-    deeper = build(read_recipe({**document, "model": {"width": 16, "heads": 2, "encoder_layers": 2}}, {}))
-    with pytest.raises(UserError, match=r"its model is another \(encoder\.1"):
-        start_from(str(mixed_run), deeper)
-    with pytest.raises(UserError, match="holds no trained model"):
-        start_from(str(tmp_path), deeper)
+@pytest.mark.parametrize(
+    ("section", "key", "value", "must"),
+    [
+        ("model", "width", 32, "16"),
+        ("model", "encoder_layers", 2, "1"),
+        ("model", "paper", True, "False"),
+        ("tokens", "input", "B1999", "'P1000'"),
+        ("tokens", "output_digits", 2, "3"),
+        ("tokens", "output_form", "sequential", "'factored'"),
+    ],
+)
+def test_a_model_made_otherwise_is_not_started_from(mixed_run, section, key, value, must):
+    document = smaller_and_larger()[1].model_dump(mode="json", exclude_none=True)
+    recipe = read_recipe(document, {section: {key: value}})
+    with pytest.raises(UserError, match=rf"{section}\.{key}={value!r}: must be {must}, as in "):
+        start_from(str(mixed_run), recipe, build(recipe))
+
+
+def test_weights_of_another_model_in_a_run_are_refused_by_their_file(mixed_run, tmp_path):
+    shutil.copytree(mixed_run, tmp_path / "run")
+    path = checkpoint.best_weights(tmp_path / "run")
+    save_file({"odd": torch.zeros(3)}, path)
+    recipe = smaller_and_larger()[1]
+    with pytest.raises(UserError, match=re.escape(f"{path} holds the weights of another model")):
+        start_from(str(tmp_path / "run"), recipe, build(recipe))
+    with pytest.raises(UserError, match="holds no run"):
+        start_from(str(tmp_path), recipe, build(recipe))

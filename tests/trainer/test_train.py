@@ -22,8 +22,10 @@ import trainer
 from tests.trainer.commands import finish, matstream
 from trainer import checkpoint
 from trainer.kinds import kinds_of
-from trainer.recipe import recipe_names
-from trainer.run import read_run
+from trainer.loader import Batch
+from trainer.recipe import read_recipe, recipe_names, recipe_of
+from trainer.run import Run
+from trainer.state import State, TrainingError
 
 SEQUENTIAL = {"tokens__input_form": "sequential", "tokens__output_form": "sequential"}
 TINY = {
@@ -190,7 +192,7 @@ def test_every_small_recipe_runs_from_the_stream_to_the_report(here, server, tmp
     run = tmp_path / "runs" / name.replace("/", "-")
     operation = name.removeprefix("small/").replace("-", "_").removesuffix("_3")
     assert json.loads((run / "result.json").read_text())["spec"]["operation"] == operation
-    assert trainer.load(run).predict(np.ones(kinds_of(read_run(run).stream)[0].input_shape)).ndim == 2
+    assert trainer.load(run).predict(np.ones(kinds_of(recipe_of(run).stream)[0].input_shape)).ndim == 2
 
 
 @pytest.mark.parametrize(
@@ -229,6 +231,19 @@ def test_a_loss_that_diverges_stops_training_and_says_how_to_repeat_it(here, ser
     assert httpx.get(server + url).status_code == 200
     newest = checkpoint.latest(tmp_path / "runs/quickstart/checkpoints")
     assert all(tensor.isfinite().all() for tensor in load_file(newest / "model.safetensors").values())
+
+
+def test_a_loss_diverges_when_it_is_far_above_that_of_guessing_however_low_it_began(tmp_path, monkeypatch):
+    recipe = read_recipe({"stream": {"operation": "transpose", "dim": 2}, "training": {"samples": 9}}, {})
+    losses = iter([0.001, 0.02, 100.0])
+    monkeypatch.setattr("trainer.state.backward", lambda *_: torch.tensor(next(losses)))
+    state, batch = State(Run("x", tmp_path, recipe)), Batch(*torch.zeros(3, 1, dtype=torch.int64))
+    for _ in range(2):
+        state.step(batch)
+        state.settle()
+    state.step(batch)
+    with pytest.raises(TrainingError, match=r"at samples \[2, 3\), where guessing costs 12\.9"):
+        state.settle()
 
 
 def test_a_run_is_not_started_from_itself(here, server, tmp_path):

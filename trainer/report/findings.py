@@ -15,9 +15,8 @@ from shared.scoring import TOLERANCES
 from shared.spec import IntRange, StreamSpec
 from trainer.examine import STUDY, read_scores
 from trainer.metrics import FILE, read_metrics
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, recipe_of
 from trainer.report.published import Published, published
-from trainer.run import read_run
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +105,7 @@ def read_findings(folders: Sequence[Path]) -> list[Findings]:
 
 
 def _read(folder: Path, name: str) -> Findings:
-    recipe = read_run(folder)
+    recipe = recipe_of(folder)
     try:
         elsewhere = [(StreamSpec.model_validate(record["spec"]), record) for record in read_scores(folder)]
     except (KeyError, TypeError, ValidationError) as error:
