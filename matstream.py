@@ -43,6 +43,7 @@ _EXTRA = {
 
 app = App(
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # main says that it was interrupted
     name="matstream",
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
@@ -121,7 +122,7 @@ def evaluate(
     generator: list[str] | None = None,
     stream: Setting = None,
     across: str | None = None,
-    samples: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    samples: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] = None,
     split: Literal["train", "valid", "test"] = "test",
     constrained: bool = False,
     analyse: bool = False,
@@ -198,8 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        _fail(str(interrupt) or "interrupted", 130)
 
 
 @contextmanager

@@ -89,6 +89,7 @@ def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
         (["--across", "spectra"], "--across 'spectra': must be a field of the stream and its values"),
         (["--across", "dim"], "--across 'dim': must be"),
         (["--samples", "0"], '"0" for --samples. Must be >= 1'),
+        (["--samples", "1000001"], "Must be <= 1000000"),
         (["--split", "dev"], "--split"),
     ],
 )

@@ -140,6 +140,24 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
     assert tensorboard_steps(tmp_path) == sorted(losses(undisturbed))
 
 
+def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
+    process = train(tmp_path)
+    wait_for(lambda: children(process), process)
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (130, "", "matstream: interrupted\n")
+
+
+def test_ctrl_c_in_the_final_test_keeps_what_was_trained(here, server, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.cli.validate", interrupt)
+    few = TINY | {"training__samples": 320}
+    status, _, err = here("train", "quickstart", "--generator", server, **few)
+    assert status == 130
+    assert "kept in runs/quickstart, and --resume scores it" in err.splitlines()[-1]
+
+
 def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path):
     folders = tmp_path / "undisturbed", tmp_path / "interrupted"
     long = {"training__samples": 1600, "evaluation__validation_samples": 10_000}
