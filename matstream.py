@@ -126,6 +126,7 @@ def evaluate(
     split: Literal["train", "valid", "test"] = "test",
     constrained: bool = False,
     analyse: bool = False,
+    out: Path | None = None,
 ) -> None:
     """Score trained models on held-out samples of any stream they can read, their own by default.
 
@@ -147,10 +148,13 @@ def evaluate(
         Let the model write only words that the grammar of an answer allows.
     analyse
         Also study where it fails: by rank, by condition number, norms and angles of vectors.
+    out
+        Folder for scores, answers and study; of several runs, a folder for each there. The run's own folder
+        if not given.
     """
     from trainer.examine import Choice, examine, plan
 
-    planned = plan(runs, stream or {}, across)
+    planned = plan(runs, stream or {}, across, out)
     with _generators(generator) as urls:
         examine(planned, urls, Choice(samples, split, constrained), study=analyse)
 

@@ -367,12 +367,13 @@ def test_findings_are_tables_with_the_published_ones_beside_them(tmp_path):
     assert "2 1.8 … 1.8 100.0% 0" in text
 
 
+@pytest.mark.parametrize("content", ["{", "{}", "[{}]", '[1, {"a": 2}]', "null"])
 @pytest.mark.parametrize(
     "name", ["result.json", "evaluations.json", "analysis.json", "evaluation.zarr/zarr.json"]
 )
-def test_a_damaged_file_is_named(tmp_path, name):
+def test_a_damaged_file_is_named(tmp_path, name, content):
     folder = _run(tmp_path / "a")
-    (folder / name).write_text("{", encoding="utf-8")
+    (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=name.partition("/")[0]):
         report.write([folder], None)
 
