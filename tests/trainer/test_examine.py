@@ -95,6 +95,7 @@ def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
     }
     assert sum(study["samples"] for study in studies) == 120
     assert "median relative error" in out
+    assert "right within 0.5%" in out
 
 
 @pytest.mark.parametrize(

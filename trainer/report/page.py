@@ -15,12 +15,10 @@ from trainer.recipe import write_recipe
 from trainer.report.compared import accuracies, comparison, evaluations, parts, problem
 from trainer.report.findings import Across, Findings
 from trainer.report.markup import (
-    DASH,
     NOTHING,
     Markup,
     element,
     joined,
-    percent,
     scrolling,
     section,
     table,
@@ -28,6 +26,7 @@ from trainer.report.markup import (
 )
 from trainer.report.published import PAPER
 from trainer.report.study import studies
+from trainer.shown import DASH, percent
 
 SHOWN = 1_000  # samples of the URL that shows what a run was trained on
 
