@@ -69,13 +69,8 @@ def _learning(axes: Axes, run: Findings) -> None:
     axes.locator_params(axis="x", nbins=5)
     _label_decades(axes)
     right = axes.twinx()
-    look = {
-        "color": BLUE,
-        "marker": "o",
-        "markersize": 3,
-        "clip_on": False,
-    }  # a mark on the edge is seen whole
-    right.plot(*_points(run.records, "samples", "accuracy", 100), **look)
+    points = _points(run.records, "samples", "accuracy", 100)
+    right.plot(*points, color=BLUE, marker="o", markersize=3, clip_on=False)  # seen whole on an edge too
     right.set_ylabel("right within 5%, validation (%)", color=BLUE)
     right.set_ylim(0, 102)
     right.grid(visible=False)
