@@ -6,6 +6,7 @@ torch and the trainer no FastAPI.
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -99,8 +100,9 @@ def train(
     fetch
         How samples travel: --fetch.KEY VALUE.
     """
-    from trainer import run as runs
-    from trainer.cli import train_run
+    with _loading():
+        from trainer import run as runs
+        from trainer.cli import train_run
 
     sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
     sections |= {"evaluation": evaluation, "fetch": fetch}
@@ -152,7 +154,8 @@ def evaluate(
         Folder for scores, answers and study; of several runs, a folder for each there. The run's own folder
         if not given.
     """
-    from trainer.examine import Choice, examine, plan
+    with _loading():
+        from trainer.examine import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
     with _generators(generator) as urls:
@@ -170,7 +173,8 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
     out
         The page or its folder; the run's own folder for one run, ./report for several, if not given.
     """
-    from trainer import cli
+    with _loading():
+        from trainer import cli
 
     cli.report(runs, out)
 
@@ -178,7 +182,8 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
 @app.command
 def recipes() -> None:
     """List the recipes that come with matstream."""
-    from trainer import cli
+    with _loading():
+        from trainer import cli
 
     cli.recipes()
 
@@ -205,6 +210,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt as interrupt:
         _fail(str(interrupt) or "interrupted", 130)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """While libraries load, Ctrl-C ends the process at once: some would lose the exception, or fail of it."""
+
+    def end(*_: object) -> None:
+        os.write(sys.stderr.fileno(), b"matstream: interrupted\n")
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

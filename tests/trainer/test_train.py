@@ -147,6 +147,12 @@ def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
     assert finish(process) == (130, "", "matstream: interrupted\n")
 
 
+def test_ctrl_c_is_not_lost_to_a_library_that_loads(tmp_path):
+    interrupted = "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    (tmp_path / "torch.py").write_text(f"import os, signal\n{interrupted}")
+    assert finish(train(tmp_path)) == (130, "", "matstream: interrupted\n")
+
+
 def test_ctrl_c_in_the_final_test_keeps_what_was_trained(here, server, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
