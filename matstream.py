@@ -6,6 +6,7 @@ torch and the trainer no FastAPI.
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ _EXTRA = {
 
 app = App(
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # main says that it was interrupted
     name="matstream",
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
@@ -98,8 +100,9 @@ def train(
     fetch
         How samples travel: --fetch.KEY VALUE.
     """
-    from trainer import run as runs
-    from trainer.cli import train_run
+    with _loading():
+        from trainer import run as runs
+        from trainer.cli import train_run
 
     sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
     sections |= {"evaluation": evaluation, "fetch": fetch}
@@ -121,10 +124,11 @@ def evaluate(
     generator: list[str] | None = None,
     stream: Setting = None,
     across: str | None = None,
-    samples: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    samples: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] = None,
     split: Literal["train", "valid", "test"] = "test",
     constrained: bool = False,
     analyse: bool = False,
+    out: Path | None = None,
 ) -> None:
     """Score trained models on held-out samples of any stream they can read, their own by default.
 
@@ -146,10 +150,14 @@ def evaluate(
         Let the model write only words that the grammar of an answer allows.
     analyse
         Also study where it fails: by rank, by condition number, norms and angles of vectors.
+    out
+        Folder for scores, answers and study; of several runs, a folder for each there. The run's own folder
+        if not given.
     """
-    from trainer.examine import Choice, examine, plan
+    with _loading():
+        from trainer.examine import Choice, examine, plan
 
-    planned = plan(runs, stream or {}, across)
+    planned = plan(runs, stream or {}, across, out)
     with _generators(generator) as urls:
         examine(planned, urls, Choice(samples, split, constrained), study=analyse)
 
@@ -165,7 +173,8 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
     out
         The page or its folder; the run's own folder for one run, ./report for several, if not given.
     """
-    from trainer import cli
+    with _loading():
+        from trainer import cli
 
     cli.report(runs, out)
 
@@ -173,7 +182,8 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
 @app.command
 def recipes() -> None:
     """List the recipes that come with matstream."""
-    from trainer import cli
+    with _loading():
+        from trainer import cli
 
     cli.recipes()
 
@@ -198,8 +208,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        _fail(str(interrupt) or "interrupted", 130)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """While libraries load, Ctrl-C ends the process at once: some would lose the exception, or fail of it."""
+
+    def end(*_: object) -> None:
+        os.write(sys.stderr.fileno(), b"matstream: interrupted\n")
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

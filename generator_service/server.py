@@ -110,7 +110,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self.announced_url:
-            os.write(sys.stdout.fileno(), f"{self.announced_url}\n".encode())
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # who asked is gone: standard input will have ended too
+                os.write(sys.stdout.fileno(), f"{self.announced_url}\n".encode())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

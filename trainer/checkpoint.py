@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from shared.files import written_aside
 
 WEIGHTS = "model.safetensors"
 _STATE = "training.pt"
+_VERSION = 1  # of what the state holds; another is refused
+_SAMPLES = 12 * "[0-9]"  # the names of checkpoints, as a pattern
 _BEST = "best-"
 
 
@@ -26,19 +30,28 @@ def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], ke
     """Write checkpoint `folder`/<samples>, unless it is there: the weights, and `state` (tensors, numbers,
     strings, in dicts and lists). Then remove all but the newest `keep`, and what a killed process left."""
     state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
-    torch.save(state, state_file)
+    torch.save({"version": _VERSION, **state}, state_file)
     files = {WEIGHTS: _weights_file(model), _STATE: state_file.getbuffer()}
-    return _write(folder, f"{samples:012d}", files, "[0-9]*", keep)
+    return _write(folder, f"{samples:012d}", files, _SAMPLES, keep)
 
 
 def save_best(folder: Path, samples: int, model: nn.Module) -> Path:
     """Write `folder`/best-<samples>, the weights alone, in the place of the one before."""
-    return _write(folder, f"{_BEST}{samples:012d}", {WEIGHTS: _weights_file(model)}, f"{_BEST}*", 1)
+    return _write(folder, f"{_BEST}{samples:012d}", {WEIGHTS: _weights_file(model)}, _BEST + _SAMPLES, 1)
+
+
+def forget_after(folder: Path, samples: int) -> bool:
+    """Remove best weights of more samples than these, which a run that went back has yet to see. Returns
+    whether there were any."""
+    beyond = [best for best in _folders(folder, _BEST + _SAMPLES) if int(best.name[-12:]) > samples]
+    for best in beyond:
+        shutil.rmtree(best)
+    return bool(beyond)
 
 
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint in `folder`."""
-    return _newest(folder, "[0-9]*")
+    return max(_folders(folder, _SAMPLES), default=None)
 
 
 def best_weights(folder: Path) -> Path:
@@ -46,7 +59,9 @@ def best_weights(folder: Path) -> Path:
 
     Raises UserError if there are none.
     """
-    best = _newest(folder / "checkpoints", f"{_BEST}*")
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    best = max(_folders(folder / "checkpoints", _BEST + _SAMPLES), default=None)
     path = (folder if best is None else best) / WEIGHTS
     if not path.is_file():
         raise UserError(f"{folder} holds no trained model yet: one is kept at a run's first validation")
@@ -56,19 +71,32 @@ def best_weights(folder: Path) -> Path:
 def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
     """Load the weights into `model` and return the state. Runs no code a file might hold.
 
-    Raises CheckpointError, naming the file, for one that is damaged or of another model.
+    Raises CheckpointError, naming the file, for one that is damaged, of another model or of another version.
     """
-    way_out = (
-        f"remove the folder {checkpoint} to resume from the checkpoint before it, or start again with "
-        "--overwrite"
-    )
-    load_weights(checkpoint / WEIGHTS, model, way_out)
+    load_weights(checkpoint / WEIGHTS, model, _way_out(checkpoint))
     path = checkpoint / _STATE
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({first_line(error)}): {_way_out(checkpoint)}"
+        ) from error
+    with fitting(checkpoint):
+        if state["version"] != _VERSION:
+            raise ValueError(state["version"])
     return state
+
+
+@contextmanager
+def fitting(checkpoint: Path) -> Iterator[None]:
+    """For the body that takes in a checkpoint's state: what does not fit there raises CheckpointError."""
+    try:
+        yield
+    except Exception as error:
+        path = checkpoint / _STATE
+        raise CheckpointError(
+            f"{path} holds the state of another training or version: {_way_out(checkpoint)}"
+        ) from error
 
 
 def load_weights(path: Path, model: nn.Module, way_out: str) -> None:
@@ -104,7 +132,7 @@ def _write(folder: Path, name: str, files: dict[str, Any], alike: str, keep: int
     target = folder / name
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for remains in folder.glob(".*"):
+        for remains in _folders(folder, f".{alike}.[0-9]*"):
             shutil.rmtree(remains)
         with written_aside(target) as aside:
             aside.mkdir()
@@ -113,13 +141,21 @@ def _write(folder: Path, name: str, files: dict[str, Any], alike: str, keep: int
                 _sync(aside / file)
             _sync(aside)
         _sync(folder)
-    for old in sorted(folder.glob(alike))[:-keep]:
+    for old in _folders(folder, alike)[:-keep]:
         shutil.rmtree(old)
     return target
 
 
-def _newest(folder: Path, alike: str) -> Path | None:
-    return max((path for path in folder.glob(alike) if path.is_dir()), default=None)
+def _folders(folder: Path, alike: str) -> list[Path]:
+    """The folders of such names in a folder, the oldest first."""
+    return sorted(path for path in folder.glob(alike) if path.is_dir())
+
+
+def _way_out(checkpoint: Path) -> str:
+    return (
+        f"remove the folder {checkpoint} to resume from the checkpoint before it, or start again with "
+        "--overwrite"
+    )
 
 
 def _sync(path: Path) -> None:

@@ -25,21 +25,23 @@ class StoppedEarlyError(UserError):
 def train_run(run: Run, urls: Sequence[str], *, resume: bool) -> None:
     """Train a prepared run, score it on held-out samples, write its result and its picture.
 
-    Raises StoppedEarlyError if it was stopped before its last sample.
+    Raises StoppedEarlyError if it was stopped before its last sample, KeyboardInterrupt with a sentence if
+    while it was scored.
     """
     with begun(run, urls, resume=resume):
         trained = train(run, urls)
         if trained.stopped_by is not None:
             raise StoppedEarlyError(
-                f"stopped by {trained.stopped_by} after {trained.position.samples:,} samples; "
-                f"a checkpoint is in {run.folder}: go on with --resume"
+                f"stopped by {trained.stopped_by} after {trained.position.samples:,} samples, as asked; all "
+                f"of it is kept in {run.folder}: go on with --resume"
             )
-        solver = load(run.folder).solver
-        found = validate(run, solver, urls, "test")
-        result = _result(run, trained, solver) | summaries(found)
-        save(found, run.folder / "evaluation.zarr", {"spec": result["spec"]})
-        export(run.folder, run.recipe, result)
-        write_result(run.folder, result)
+        try:
+            result = _score(run, urls, trained)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted in the final test; the trained model is kept in {run.folder}, and --resume "
+                "scores it"
+            ) from None
         picture = reports.draw(run.folder)
     _show(run, result, picture)
 
@@ -68,6 +70,17 @@ def recipes() -> None:
         written = f"{tokens.input} → {tokens.output}{', as published' if recipe.model.paper else ''}"
         table.add_row(name, operation, str(fields["dim"]), f"{recipe.training.samples:,}", written)
     Console().print(table)
+
+
+def _score(run: Run, urls: Sequence[str], trained: Trained) -> dict[str, Any]:
+    """Score the best model on the test samples; export it, keep its answers and the result."""
+    solver = load(run.folder).solver
+    found = validate(run, solver, urls, "test")
+    result = _result(run, trained, solver) | summaries(found)
+    save(found, run.folder / "evaluation.zarr", {"spec": result["spec"]})
+    export(run.folder, run.recipe, result)
+    write_result(run.folder, result)
+    return result
 
 
 def _result(run: Run, trained: Trained, solver: Solver) -> dict[str, Any]:

@@ -17,10 +17,9 @@ from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
 from trainer.recipe import StreamSection
+from trainer.records import SCORES, STUDY, read_scores
 from trainer.tables import say, show_cross, show_scores, show_study
 
-SCORES = "evaluations.json"
-STUDY = "analysis.json"
 _ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be counted
 
 
@@ -34,74 +33,86 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A model, the streams it is to be scored on, and the folder that keeps how it did."""
+
+    name: str
+    own: Pretrained
+    streams: list[StreamSection]
+    place: Path
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Models and the streams that each is to be scored on."""
+    """Models to be scored on streams."""
 
-    runs: list[tuple[Path, Pretrained]]
-    field: str  # whose values the streams differ in, "" where there is one stream
+    field: str  # whose values a model's streams differ in, "" where there is one stream
     values: list[str]
-    streams: list[list[StreamSection]]  # for each run, for each value
+    subjects: list[Subject]
 
 
-def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None) -> Plan:
-    """The best models of runs, each on its own stream but for the fields `changed`; with `across`, on each of
-    several values of one field.
+def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None, out: Path | None) -> Plan:
+    """The best models of runs, each once, on its own stream but for the fields `changed`; with `across`, on
+    each of several values of one field. Scores go to `out`, those of several runs each to a folder there, or
+    where it is None to the run's own folder.
 
-    Raises UserError for a folder without a model, or one that was not made for such a stream.
+    Raises UserError for a folder without a model, one that was not made for such a stream, or one where
+    scores cannot be kept.
     """
     field, values = ("", [""]) if across is None else _read_across(across)
-    runs = [(folder, load(folder)) for folder in folders]
-    streams = [
-        [_stream(own, folder, {**changed, **({field: value} if field else {})}) for value in values]
-        for folder, own in runs
-    ]
-    return Plan(runs, field, values, streams)
+    changed = {name.replace("-", "_"): value for name, value in changed.items()}
+    if field in changed:
+        raise UserError(f"--across {across} and --stream.{field}={changed[field]}: must be one of them")
+    folders = list({folder.resolve(): folder for folder in folders}.values())
+    subjects = []
+    for folder in folders:
+        own, name = load(folder), folder.resolve().name
+        streams = [_stream(own, folder, {**changed, **({field: value} if field else {})}) for value in values]
+        subjects.append(Subject(name, own, streams, _place(folder, name, out, alone=len(folders) == 1)))
+    places = [subject.place for subject in subjects]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise UserError(f"--out {out}: {twice.name} is the name of several, which must be evaluated apart")
+    for place in places:
+        read_scores(place)  # a damaged file is found before hours of work, not after
+    return Plan(field, values, subjects)
 
 
 def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) -> None:
     """Score models as planned and print how they do.
 
-    Adds to evaluations.json in each run's folder; writes evaluation.zarr where there is one stream, and
-    analysis.json with `study`.
+    In each one's place it adds to evaluations.json; it writes evaluation.zarr where there is one stream, and
+    analysis.json with `study`, over those before.
     """
     table = []
-    for (folder, own), streams in zip(planned.runs, planned.streams, strict=True):
+    for subject in planned.subjects:
+        subject.place.mkdir(parents=True, exist_ok=True)
         row, studies = [], []
-        for stream in streams:
-            found = _answer(own, urls, folder.name, stream, choice)
+        for stream in subject.streams:
+            found = _answer(subject.own, urls, subject.name, stream, choice)
             scores = summaries(found)
-            _keep(folder / SCORES, stream, choice, scores)
+            _keep(subject.place, stream, choice, scores)
             row.append(scores["accuracy"]["0.05"])
             if not planned.field:
-                save(found, folder / "evaluation.zarr", {"spec": stream.spec().fields()})
-                _show(folder.name, stream, scores)
+                save(found, subject.place / "evaluation.zarr", {"spec": stream.spec().fields()})
+                _show(subject.name, stream, scores)
             if study:
                 studies += _studied(stream, choice, found)
         if study:
-            with written_aside(folder / STUDY) as aside:
+            with written_aside(subject.place / STUDY) as aside:
                 aside.write_text(json.dumps(studies, indent=2) + "\n", encoding="utf-8")
         table.append(row)
-    folders = [folder for folder, _ in planned.runs]
     if planned.field:
-        show_cross(planned.field, [folder.name for folder in folders], planned.values, table)
-    say("\n".join(str(folder / SCORES) for folder in folders))
-
-
-def read_scores(folder: Path) -> list[dict[str, Any]]:
-    """What a run was scored on by `matstream evaluate`, and how it did: records with `spec`, `seed`, `split`,
-    `constrained` and the summary of trainer.evaluate."""
-    path = folder / SCORES
-    try:
-        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): remove it") from None
-    return found
+        names = [subject.name for subject in planned.subjects]
+        show_cross(planned.field, names, planned.values, table)
+    say("\n".join(str(subject.place / SCORES) for subject in planned.subjects))
 
 
 def _read_across(across: str) -> tuple[str, list[str]]:
     """The field and the values of FIELD=V1,V2,… or, where they can be counted, of FIELD."""
     field, given, listed = across.partition("=")
-    values = [value for value in listed.split(",") if value] if given else list(_ALL.get(field, ()))
+    parts = dict.fromkeys(listed.split(",")) if given else _ALL.get(field, ())
+    values = [value for value in parts if value]
     if field not in StreamSpec.model_fields or not values:
         raise UserError(
             f"--across {across!r}: must be a field of the stream and its values, like dim=5,6,7, or "
@@ -110,13 +121,20 @@ def _read_across(across: str) -> tuple[str, list[str]]:
     return field, values
 
 
-def _stream(own: Pretrained, folder: Path, changed: Mapping[str, Any]) -> StreamSection:
+def _place(folder: Path, name: str, out: Path | None, *, alone: bool) -> Path:
+    if out is not None:
+        return out if alone else out / name
+    if not (folder / "recipe.toml").is_file():
+        raise UserError(
+            f"{folder} is an exported model, which stays as it is: say where its scores go, --out FOLDER"
+        )
+    return folder
+
+
+def _stream(own: Pretrained, folder: Path, changed: dict[str, Any]) -> StreamSection:
     """A run's stream with some fields changed. Raises UserError if its model was not made for it."""
-    fields = own.recipe.stream.model_dump() | {
-        name.replace("-", "_"): value for name, value in changed.items()
-    }
     try:
-        stream = StreamSection.model_validate(fields)
+        stream = StreamSection.model_validate(own.recipe.stream.model_dump() | changed)
     except ValidationError as error:
         problems = explain(error.errors(), StreamSection)
         raise RefusedError(
@@ -144,13 +162,11 @@ def _answer(
         )
 
 
-def _keep(path: Path, stream: StreamSection, choice: Choice, scores: Mapping[str, Any]) -> None:
-    """Add scores to a file, in the place of those on the same samples."""
+def _keep(place: Path, stream: StreamSection, choice: Choice, scores: Mapping[str, Any]) -> None:
+    """Add scores to a folder's, in the place of those on the same samples."""
     about = _about(stream, choice)
-    others = [
-        record for record in read_scores(path.parent) if any(record[key] != about[key] for key in about)
-    ]
-    with written_aside(path) as aside:
+    others = [record for record in read_scores(place) if any(record[key] != about[key] for key in about)]
+    with written_aside(place / SCORES) as aside:
         aside.write_text(json.dumps([*others, {**about, **scores}], indent=2) + "\n", encoding="utf-8")
 
 

@@ -40,16 +40,20 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run, but for lines that a crash has cut."""
+    """The records of a run, numbers by name, but for lines that a crash has cut."""
     records = []
     for line in (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-            record["samples"]
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             continue
-        records.append(record)
+        if isinstance(record, dict) and "samples" in record and all(map(_is_number, record.values())):
+            records.append(record)
     return records
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -15,7 +15,11 @@ from trainer.tokens import Tokens
 
 
 class Transformer(nn.Module):
-    """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word."""
+    """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word.
+
+    Its layers are the published ones, normalised after each sublayer. `sizes.paper` makes the rest so too:
+    apart from one another the words of a number, and one table for those the decoder reads and writes.
+    """
 
     opening: Tensor  # (K,) the id before the first word of an answer
 
@@ -23,19 +27,17 @@ class Transformer(nn.Module):
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
-        self.read = Embedding(read, width, paper)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, paper) for _ in range(sizes.encoder_layers))
-        self.encoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
+        self.read = Embedding(read, width)
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads) for _ in range(sizes.encoder_layers))
         memory_width, width, heads = width, sizes.decoder_width or width, sizes.decoder_heads or heads
-        self.write = Embedding(write, width, paper)
+        self.write = Embedding(write, width)
         self.decoder = nn.ModuleList(
-            DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
+            DecoderLayer(width, heads, memory_width) for _ in range(sizes.decoder_layers)
         )
-        self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         self.heads = Heads(write, width, chained=not paper)
         self.padded = len(set(read.lengths)) > 1 or read.form == "sequential"
         self.register_buffer("opening", torch.from_numpy(write.opening), persistent=False)
-        self.apply(_initialise_as_published if paper else _initialise)
+        self.apply(_initialise)
         if paper:
             self.heads.out.weight = self.write.words.weight
 
@@ -46,7 +48,7 @@ class Transformer(nn.Module):
         memory, mask = self._encode(inputs, kinds)
         for layer in self.decoder:
             x = layer(x, layer.cross.keys_values(memory), mask)
-        return self.heads(self.decoder_norm(x), targets)
+        return self.heads(x, targets)
 
     @torch.no_grad()
     def generate(self, inputs: Tensor, kinds: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
@@ -61,7 +63,7 @@ class Transformer(nn.Module):
             x = self.write(word, kinds, position)  # (B, 1, D)
             for layer, cache, keys_values in zip(self.decoder, caches, crossed, strict=True):
                 x = layer.step(x, position, cache, keys_values, mask)
-            word = self.heads.greedy(self.decoder_norm(x), grammar)
+            word = self.heads.greedy(x, grammar)
             if grammar is not None:
                 grammar.advance(word)
             words.append(word)
@@ -78,7 +80,7 @@ class Transformer(nn.Module):
         x = self.read(inputs, kinds)  # (B, L, D)
         for layer in self.encoder:
             x = layer(x, mask)
-        return self.encoder_norm(x), mask
+        return x, mask
 
 
 def build(recipe: Recipe) -> Transformer:
@@ -105,7 +107,7 @@ class Embedding(nn.Module):
 
     places: Tensor  # (K, L, coordinates)
 
-    def __init__(self, tokens: Tokens, width: int, paper: bool) -> None:
+    def __init__(self, tokens: Tokens, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(tokens.size, width)
         places = torch.from_numpy(tokens.places)
@@ -113,7 +115,7 @@ class Embedding(nn.Module):
         self.coordinates = nn.ModuleList(
             nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
         )
-        self.norm = nn.LayerNorm(width) if paper else nn.Identity()
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, ids: Tensor, kinds: Tensor, first: int = 0) -> Tensor:
         """ids (B, L, slots) of these kinds (B,), standing at positions first, first+1, … -> (B, L, D)."""
@@ -211,58 +213,47 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward; normalised before each, or as published after each."""
+    """Attention and feed-forward, normalised after each."""
 
-    def __init__(self, width: int, heads: int, paper: bool) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.after = paper
         self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        y = x if self.after else self.attention_norm(x)
-        x = x + self.attention(y, self.attention.keys_values(y), mask)
-        if self.after:
-            x = self.attention_norm(x)
-            return self.feed_norm(x + self.feed(x))
-        return x + self.feed(self.feed_norm(x))
+        x = self.attention_norm(x + self.attention(x, self.attention.keys_values(x), mask))
+        return self.feed_norm(x + self.feed(x))
 
 
 class DecoderLayer(nn.Module):
-    """Attention to the positions before, to the memory, and feed-forward; normalised as in EncoderLayer."""
+    """Attention to the positions before, to the memory, and feed-forward, normalised after each."""
 
-    def __init__(self, width: int, heads: int, memory_width: int, paper: bool) -> None:
+    def __init__(self, width: int, heads: int, memory_width: int) -> None:
         super().__init__()
-        self.after = paper
         self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
         self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads, memory_width)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
     def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
-        y = x if self.after else self.attention_norm(x)
-        attended = self.attention(y, self.attention.keys_values(y), causal=True)
+        attended = self.attention(x, self.attention.keys_values(x), causal=True)
         return self._after_attention(x, attended, memory, mask)
 
     def step(
         self, x: Tensor, position: int, cache: KeysValues, memory: KeysValues, mask: Tensor | None
     ) -> Tensor:
         """One position x (B, 1, D), with the keys and values of those before it in `cache`."""
-        y = x if self.after else self.attention_norm(x)
-        for kept, new in zip(cache, self.attention.keys_values(y), strict=True):
+        for kept, new in zip(cache, self.attention.keys_values(x), strict=True):
             kept[:, :, position : position + 1] = new
         keys, values = (kept[:, :, : position + 1] for kept in cache)
-        return self._after_attention(x, self.attention(y, (keys, values)), memory, mask)
+        return self._after_attention(x, self.attention(x, (keys, values)), memory, mask)
 
     def _after_attention(
         self, x: Tensor, attended: Tensor, memory: KeysValues, mask: Tensor | None
     ) -> Tensor:
-        if self.after:  # the published decoder attends to the memory from the layer's own input
-            y = self.attention_norm(x + attended)
-            y = self.cross_norm(y + self.cross(x, memory, mask))
-            return self.feed_norm(y + self.feed(y))
-        x = x + attended
-        x = x + self.cross(self.cross_norm(x), memory, mask)
-        return x + self.feed(self.feed_norm(x))
+        y = self.attention_norm(x + attended)
+        # the published decoder attends to the memory from the layer's own input
+        y = self.cross_norm(y + self.cross(x, memory, mask))
+        return self.feed_norm(y + self.feed(y))
 
 
 def _feed_forward(width: int) -> nn.Module:
@@ -270,14 +261,6 @@ def _feed_forward(width: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=module.in_features**-0.5)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-
-
-def _initialise_as_published(module: nn.Module) -> None:
-    """PyTorch's own for linear layers, deviation 1/√width for embeddings."""
+    """As published: PyTorch's own for linear layers, deviation 1/√width for embeddings."""
     if isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shared.encodings import EncodingError
+from shared.errors import first_line
 from shared.files import written_aside
 from shared.wire import flat
 from trainer import checkpoint
@@ -32,10 +34,12 @@ class Pretrained:
         """The answers to inputs (B, rows, cols), or to one (rows, cols), as the operations read them; of each
         as many rows and columns as the operation has, NaN where the model wrote no number.
 
-        `operation` is needed by a model of several that read matrices of this shape. Raises ValueError for
-        inputs that the model was not made for, or that are not finite.
+        `operation` is needed by a model of several that read matrices of this shape. Entries unlike those it
+        was trained on, such as zeros or larger magnitudes, get answers that are wrong without a sign of it.
+
+        Raises ValueError for inputs that the model was not made for, or cannot read.
         """
-        inputs = np.asarray(matrices, dtype=np.float64)
+        inputs = _real(matrices)
         if inputs.ndim == 2:
             one: NDArray[np.float64] = self.predict(inputs[None], operation)[0]
             return one
@@ -43,7 +47,14 @@ class Pretrained:
             raise ValueError(f"matrices of shape {inputs.shape}: must be (B, rows, cols) or (rows, cols)")
         number = self._kind(inputs.shape[1:], operation)
         solver = self.solver
-        ids = solver.read.encode(flat(inputs), np.full(len(inputs), number))
+        try:
+            ids = solver.read.encode(flat(inputs), np.full(len(inputs), number))
+        except EncodingError:
+            place = np.unravel_index(np.abs(inputs).argmax(), inputs.shape)  # that of a NaN before all
+            named, largest = ", ".join(map(str, place)), solver.read.encoding.largest
+            raise ValueError(
+                f"matrices[{named}]={inputs[place]:g}: must be of magnitude up to {largest:g}"
+            ) from None
         parts = [solver.solve(ids[first : first + BATCH], number) for first in range(0, len(ids), BATCH)]
         if not parts:
             return np.empty((0, *solver.read.kinds[number].target_shape))
@@ -96,6 +107,16 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
         (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(_card(recipe, result), encoding="utf-8")
     return run / "model"
+
+
+def _real(matrices: ArrayLike) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(matrices)
+    except (TypeError, ValueError) as error:  # ragged, or not in this processor's memory
+        raise ValueError(f"matrices are no array: {first_line(error)}") from None
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"matrices of type {found.dtype}: must be real numbers")
+    return found.astype(np.float64)
 
 
 def _card(recipe: Recipe, result: Mapping[str, Any]) -> str:

@@ -53,15 +53,21 @@ class State:
         self._guessing = sum(math.log(stop - start) for start, stop in self.recipe.target_tokens().slots)
         self._recent: list[tuple[int, int, Tensor]] = []  # steps whose loss has not been looked at
         newest = checkpoint.latest(self._folder)
-        if newest is None and training.start_from is not None:
+        if newest is not None:
+            state = checkpoint.load(newest, self.model)
+        elif training.start_from is not None:
             start_from(training.start_from, self.recipe, self.model)
-        state = checkpoint.load(newest, self.model) if newest is not None else None
         self._average = Average(self.model, training.average) if training.average else None
-        if state is not None:
-            self._optimiser.load_state_dict(state["optimiser"])
-            self.position = Position(**state["position"])
-            if self._average is not None:
-                self._average.model.load_state_dict(state["average"])
+        if newest is not None:
+            with checkpoint.fitting(newest):
+                if state["position"].keys() != vars(self.position).keys():
+                    raise ValueError(state["position"])
+                self._optimiser.load_state_dict(state["optimiser"])
+                self.position = Position(**state["position"])
+                if self._average is not None:
+                    self._average.model.load_state_dict(state["average"])
+            if checkpoint.forget_after(self._folder, self.position.samples):
+                self.position.best = -1.0
 
     def solver(self) -> Solver:
         """The model as it is scored: the average of the weights if there is one."""

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from trainer.shown import study_tables
+
 _console = Console(highlight=False, soft_wrap=True)
 if not _console.is_terminal:
     _console.width = 200  # a table in a file or a pipe is not squeezed
@@ -49,30 +51,13 @@ def show_cross(
 
 
 def show_study(study: Mapping[str, Any]) -> None:
-    """Print the findings of trainer.analysis, one a line; a list of findings as a table."""
-    for name, finding in _flattened(study):
-        if isinstance(finding, list) and finding and isinstance(finding[0], dict):
-            table = _table(*finding[0])
-            for part in finding:
-                table.add_row(*map(_plain, part.values()))
-            _console.print(f"\n{name}")
-            _console.print(table)
-        else:
-            _console.print(f"{name}: {_plain(finding)}")
-
-
-def _flattened(study: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, finding in study.items():
-        path = f"{above}{name.replace('_', ' ')}"
-        found += _flattened(finding, f"{path} · ") if isinstance(finding, Mapping) else [(path, finding)]
-    return found
-
-
-def _plain(finding: Any) -> str:
-    if isinstance(finding, list):
-        return " … ".join(map(_plain, finding)) if len(finding) == 2 else ", ".join(map(_plain, finding))
-    return "–" if finding is None else f"{finding:.4g}" if isinstance(finding, float) else str(finding)
+    """Print the findings of trainer.analysis as tables."""
+    for _, head, rows in study_tables(study, {}):
+        table = _table(*head)
+        for row in rows:
+            table.add_row(*row)
+        _console.print()
+        _console.print(table)
 
 
 def _table(*columns: str) -> Table:

@@ -46,6 +46,16 @@ def test_the_best_weights_are_found_in_a_run_and_in_an_exported_model(tmp_path):
         assert torch.equal(model.weight, _model(3).weight)
     with pytest.raises(UserError, match="holds no trained model yet"):
         checkpoint.best_weights(tmp_path)
+    with pytest.raises(UserError, match=r"there is no folder .*/none$"):
+        checkpoint.best_weights(tmp_path / "none")
+
+
+def test_best_weights_of_samples_yet_to_be_seen_are_forgotten(tmp_path):
+    checkpoint.save_best(tmp_path, 128, _model(0))
+    assert not checkpoint.forget_after(tmp_path, 128)
+    assert [path.name for path in tmp_path.iterdir()] == ["best-000000000128"]
+    assert checkpoint.forget_after(tmp_path, 127)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_that_was_being_written_does_not_exist(tmp_path, monkeypatch):
@@ -68,9 +78,24 @@ def test_a_checkpoint_that_exists_is_never_touched_again(tmp_path):
 
 
 def test_what_a_killed_process_left_of_a_checkpoint_is_removed(tmp_path):
-    (tmp_path / ".000000000064.4711").mkdir()
+    for name in ("000000000064", "best-000000000064"):
+        (tmp_path / f".{name}.4711").mkdir()
     checkpoint.save(tmp_path, 128, _model(0), STATE, keep=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["000000000128"]
+    checkpoint.save_best(tmp_path, 128, _model(0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000128", "best-000000000128"]
+
+
+def test_what_others_put_beside_checkpoints_is_neither_taken_for_one_nor_removed(tmp_path):
+    (tmp_path / ".DS_Store").write_text("")
+    for name in ("9 old", "best-old", ".hidden", "9000000000000"):
+        (tmp_path / name).mkdir()
+    others = set(tmp_path.iterdir())
+    saved = {
+        checkpoint.save(tmp_path, 64, _model(0), STATE, keep=1),
+        checkpoint.save_best(tmp_path, 64, _model(0)),
+    }
+    assert set(tmp_path.iterdir()) == others | saved
+    assert checkpoint.latest(tmp_path).name == "000000000064"
 
 
 def test_a_full_disk_is_an_error_that_spares_the_checkpoints(tmp_path, monkeypatch):
@@ -97,6 +122,20 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         CheckpointError, match=r"model\.safetensors holds the weights of another model: remove"
     ):
         checkpoint.load(saved, nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("state", [{"a": 1}, ["a"], 5, {"version": 0, **STATE}])
+def test_a_state_of_another_training_is_refused(tmp_path, state):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
+    torch.save(state, saved / "training.pt")
+    with pytest.raises(CheckpointError, match=r"training\.pt holds the state of another.*remove the folder"):
+        checkpoint.load(saved, _model(1))
+
+
+def test_a_state_that_does_not_fit_is_refused(tmp_path):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
+    with pytest.raises(CheckpointError, match="remove the folder"), checkpoint.fitting(saved):
+        checkpoint.load(saved, _model(1))["optimiser"]
 
 
 class _Payload:

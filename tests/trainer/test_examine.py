@@ -22,6 +22,9 @@ def evaluate(here, server) -> Callable[..., tuple[int, str, str]]:
     return lambda *arguments: here("evaluate", *arguments, "--generator", server)
 
 
+KEPT = {"evaluations.json", "evaluation.zarr", "analysis.json"}
+
+
 def records(folder: Path, run: str = "one") -> list[dict]:
     return json.loads((folder / "runs" / run / "evaluations.json").read_text())
 
@@ -65,6 +68,24 @@ def test_several_runs_are_compared_across_all_spectra_or_the_values_given(folder
     assert {record["spec"]["dim"] for record in records(folder)} == {"2-3", 2, 3}
 
 
+def test_what_is_named_twice_is_scored_once(folder, evaluate):
+    status, out, err = evaluate("runs/one", "./runs/one/", "--across", "scale=1,1", "--samples", "20")
+    assert status == 0, err
+    assert out.splitlines()[0].split()[-1:] == ["1"]
+    assert out.count("evaluations.json") == 1
+
+
+def test_scores_go_where_they_are_wanted(folder, evaluate):
+    before = set(folder.rglob("*"))
+    status, _, err = evaluate("runs/one/model", "--out", "alone", "--samples", "20", "--analyse")
+    assert status == 0, err
+    assert {path.name for path in (folder / "alone").iterdir()} == KEPT
+    status, _, err = evaluate("runs/one", "runs/two", "--out", "both", "--samples", "20")
+    assert status == 0, err
+    assert {path.name for path in (folder / "both").iterdir()} == {"one", "two"}
+    assert {path for path in set(folder.rglob("*")) - before if path.is_relative_to(folder / "runs")} == set()
+
+
 def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
     status, out, err = evaluate("runs/one", "--analyse")
     assert status == 0, err
@@ -74,6 +95,7 @@ def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
     }
     assert sum(study["samples"] for study in studies) == 120
     assert "median relative error" in out
+    assert "right within 0.5%" in out
 
 
 @pytest.mark.parametrize(
@@ -88,7 +110,14 @@ def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
         (["--stream.size", "4"], "stream.size='4': is not a known name"),
         (["--across", "spectra"], "--across 'spectra': must be a field of the stream and its values"),
         (["--across", "dim"], "--across 'dim': must be"),
+        (
+            ["--across", "scale=1,2", "--stream.scale", "5"],
+            "--across scale=1,2 and --stream.scale=5: must be",
+        ),
+        (["runs/one/model"], "runs/one/model is an exported model, which stays as it is"),
+        (["runs/two/model", "runs/one/model", "--out", "x"], "--out x: model is the name of several"),
         (["--samples", "0"], '"0" for --samples. Must be >= 1'),
+        (["--samples", "1000001"], "Must be <= 1000000"),
         (["--split", "dev"], "--split"),
     ],
 )
@@ -99,3 +128,12 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(folder, here, arguments, 
     assert said in err
     assert len(err.splitlines()) == 1
     assert sorted(path.name for path in (folder / "runs/one").iterdir()) == before
+
+
+@pytest.mark.parametrize("content", ["[{}]", "{}", "[[]]", "{"])
+def test_damaged_scores_are_found_before_the_work(folder, here, content):
+    (folder / "runs/one/evaluations.json").write_text(content)
+    status, _, err = here("evaluate", "runs/one", "--generator", "http://127.0.0.1:1")
+    assert status != 0
+    assert "runs/one/evaluations.json is damaged" in err
+    assert len(err.splitlines()) == 1

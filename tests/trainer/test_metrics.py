@@ -30,8 +30,20 @@ def test_lines_of_what_will_be_done_again_are_cut(folder, samples, validated, ke
     assert read_metrics(folder) == [*kept, {"samples": 200, "loss": 0.1}]
 
 
-@pytest.mark.parametrize("torn", ['{"samples": 256, "lo', "{bad", "5", "[]", "{}", "\xff"])
-def test_a_line_that_a_crash_has_torn_is_left_out(folder, torn):
+@pytest.mark.parametrize(
+    "torn",
+    [
+        '{"samples": 256, "lo',
+        "{bad",
+        "5",
+        "[]",
+        "{}",
+        "\xff",
+        '{"samples": null}',
+        '{"samples": 9, "loss": []}',
+    ],
+)
+def test_a_line_that_is_no_record_is_left_out(folder, torn):
     with (folder / FILE).open("ab") as file:
         file.write(torn.encode("latin-1"))
     assert read_metrics(folder) == LINES

@@ -57,9 +57,27 @@ def test_what_the_model_was_not_made_for_is_refused(mixed_run, shape, operation,
         trainer.load(mixed_run).predict(np.ones(shape), operation)
 
 
-def test_a_matrix_that_is_not_finite_is_refused(mixed_run):
-    with pytest.raises(ValueError, match="cannot write nan: must be finite"):
-        trainer.load(mixed_run).predict(np.full((1, 2, 2), np.nan), "transpose")
+@pytest.mark.parametrize("value", [np.nan, -np.inf, -1e200])
+def test_an_entry_that_cannot_be_read_is_named(mixed_run, value):
+    unreadable = np.ones((3, 2, 2))
+    unreadable[1, 0, 1] = value
+    with pytest.raises(ValueError, match=rf"matrices\[1, 0, 1\]={re.escape(f'{value:g}')}: must be"):
+        trainer.load(mixed_run).predict(unreadable, "transpose")
+
+
+@pytest.mark.parametrize(
+    ("matrices", "said"),
+    [
+        (np.ones((2, 2), complex), "complex128: must be real numbers"),
+        (np.ones((2, 2), bool), "bool: must be real numbers"),
+        (np.zeros((2, 2), "M8[s]"), "datetime64.*: must be real numbers"),
+        ([["1", "2"], ["3", "4"]], "<U1: must be real numbers"),
+        ([[1, 2], [3]], "matrices are no array: "),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(mixed_run, matrices, said):
+    with pytest.raises(ValueError, match=said):
+        trainer.load(mixed_run).predict(matrices, "transpose")
 
 
 def test_an_exported_model_says_what_it_is_and_how_well_it_does(mixed_run):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import zarr
+from matplotlib.collections import PathCollection
 
 from shared.errors import UserError
 from shared.spec import StreamSpec
@@ -14,6 +15,7 @@ from trainer.kinds import kinds_of
 from trainer.recipe import read_recipe, write_recipe
 from trainer.report import figures
 from trainer.report.cases import cases
+from trainer.report.findings import read_findings
 from trainer.report.published import published
 
 TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
@@ -251,6 +253,22 @@ def test_the_page_goes_where_it_is_wanted(tmp_path, out, page):
     assert not list(folder.glob("report*"))
 
 
+def test_the_legend_names_runs_that_have_curves_and_a_single_validation_is_a_mark(tmp_path):
+    runs = [_run(tmp_path / name) for name in "abc"]
+    (runs[1] / "metrics.jsonl").write_text("")
+    figure = figures.curves(read_findings(runs))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "c"]
+    _, validation = figure.axes[0].lines[:2]
+    assert validation.get_marker() == "o"
+
+
+def test_published_marks_stand_over_the_middle_of_their_bars():
+    run = figures.Bars("a", [0.5], [1.0], [0.9])
+    (axes,) = figures.bars(["5%"], [run, run], "tolerance").axes
+    marks = [found.get_offsets()[0] for found in axes.collections if isinstance(found, PathCollection)]
+    assert [mark[0] for mark in marks] == pytest.approx([bar.get_center()[0] for bar in axes.patches])
+
+
 def test_a_run_that_was_stopped_is_shown_as_far_as_it_came(tmp_path):
     folder = _run(tmp_path / "a", finished=False)
     page = Page(report.write([folder], None))
@@ -367,12 +385,13 @@ def test_findings_are_tables_with_the_published_ones_beside_them(tmp_path):
     assert "2 1.8 … 1.8 100.0% 0" in text
 
 
+@pytest.mark.parametrize("content", ["{", "{}", "[{}]", '[1, {"a": 2}]', "null"])
 @pytest.mark.parametrize(
     "name", ["result.json", "evaluations.json", "analysis.json", "evaluation.zarr/zarr.json"]
 )
-def test_a_damaged_file_is_named(tmp_path, name):
+def test_a_damaged_file_is_named(tmp_path, name, content):
     folder = _run(tmp_path / "a")
-    (folder / name).write_text("{", encoding="utf-8")
+    (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=name.partition("/")[0]):
         report.write([folder], None)
 

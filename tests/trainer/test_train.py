@@ -142,6 +142,30 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
     assert tensorboard_steps(tmp_path) == sorted(losses(undisturbed))
 
 
+def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
+    process = train(tmp_path)
+    wait_for(lambda: children(process), process)
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (130, "", "matstream: interrupted\n")
+
+
+def test_ctrl_c_is_not_lost_to_a_library_that_loads(tmp_path):
+    interrupted = "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    (tmp_path / "torch.py").write_text(f"import os, signal\n{interrupted}")
+    assert finish(train(tmp_path)) == (130, "", "matstream: interrupted\n")
+
+
+def test_ctrl_c_in_the_final_test_keeps_what_was_trained(here, server, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.cli.validate", interrupt)
+    few = TINY | {"training__samples": 320}
+    status, _, err = here("train", "quickstart", "--generator", server, **few)
+    assert status == 130
+    assert "kept in runs/quickstart, and --resume scores it" in err.splitlines()[-1]
+
+
 def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path):
     folders = tmp_path / "undisturbed", tmp_path / "interrupted"
     long = {"training__samples": 1600, "evaluation__validation_samples": 10_000}
@@ -369,7 +393,7 @@ def test_a_trainer_ends_soon_with_a_checkpoint_though_its_generator_hangs(tmp_pa
         (["train", "quickstart", "--evaluation.test_samples", "1" + "0" * 20], "evaluation.test_samples="),
         (["train", "missing.toml"], "missing.toml: No such file"),
         (["report", "runs/none"], "holds no run"),
-        (["train", "quickstart", "--from", "runs/none"], "runs/none holds no trained model"),
+        (["train", "quickstart", "--from", "runs/none"], "there is no folder runs/none"),
         (["trian"], "trian"),
     ],
 )

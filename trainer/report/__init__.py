@@ -15,8 +15,8 @@ from trainer.report import figures, page
 from trainer.report.cases import cases, first_case
 from trainer.report.figures import Bars
 from trainer.report.findings import RIGHT, Across, Findings, across, other_than, read_findings
-from trainer.report.markup import percent
 from trainer.report.page import Picture
+from trainer.shown import percent
 
 DEFAULT = Path("report")  # of several runs
 PIXELS = 96  # an inch of a figure on the page

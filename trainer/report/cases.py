@@ -55,7 +55,7 @@ def _read(path: Path) -> Iterator[tuple[StreamSpec, Any]]:
     try:
         group = zarr.open_group(path, mode="r")
         yield StreamSpec.model_validate(group.attrs["spec"]), group
-    except (LookupError, ValueError, OSError) as error:
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path} cannot be read ({reason}): score the run again") from None
 

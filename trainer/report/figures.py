@@ -63,13 +63,14 @@ def _learning(axes: Axes, run: Findings) -> None:
     """Loss (left axis) and validation accuracy (right axis) against samples seen."""
     axes.semilogy(*_points(run.records, "samples", "loss"), color=ORANGE)
     axes.set(title="learning", xlabel="samples seen", xlim=(0, run.recipe.training.samples))
-    axes.set_ylabel("training loss", color=ORANGE)
+    axes.set_ylabel("training loss (nats per position)", color=ORANGE)
     axes.grid(visible=False)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.locator_params(axis="x", nbins=5)
     _label_decades(axes)
     right = axes.twinx()
-    right.plot(*_points(run.records, "samples", "accuracy", 100), color=BLUE, marker="o", markersize=3)
+    points = _points(run.records, "samples", "accuracy", 100)
+    right.plot(*points, color=BLUE, marker="o", markersize=3, clip_on=False)  # seen whole on an edge too
     right.set_ylabel("right within 5%, validation (%)", color=BLUE)
     right.set_ylim(0, 102)
     right.grid(visible=False)
@@ -85,10 +86,11 @@ def curves(runs: Sequence[Findings]) -> Figure:
         for column, against in enumerate(("samples", "seconds")):
             loss, accuracy = axes[0, column], axes[1, column]
             loss.plot(*_points(run.records, against, "loss"), alpha=0.45, linewidth=1, **look)
-            loss.plot(*_points(run.records, against, "validation_loss"), linewidth=1.8, **look)
-            points = _points(run.records, against, "accuracy", 100)
-            accuracy.plot(*points, linewidth=1.8, marker="o", markersize=3, label=run.name, **look)
-    axes[0, 0].set(title="loss", ylabel="loss in nats (thin: training)", yscale="log")
+            marked = {"linewidth": 1.8, "marker": "o", "markersize": 3, **look}
+            loss.plot(*_points(run.records, against, "validation_loss"), **marked)
+            label = run.name if run.records else None
+            accuracy.plot(*_points(run.records, against, "accuracy", 100), label=label, **marked)
+    axes[0, 0].set(title="loss", ylabel="nats per position (thin: training)", yscale="log")
     axes[1, 0].set(title="right within 5%", ylabel="validation samples (%)", ylim=(-2, 102))
     axes[1, 0].set_xlabel("samples seen")
     axes[1, 1].set_xlabel("seconds of training")
@@ -111,22 +113,20 @@ def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
     few = len(runs) * len(groups) <= 24
     for number, run in enumerate(runs):
         places = np.arange(len(groups)) + (number - (len(runs) - 1) / 2) * width
-        shares = _percent(run.shares)
+        shares, known = _percent(run.shares), _percent(run.published)
         axes.bar(places, shares, 0.92 * width, color=_colour(number), label=run.label)
         if few:
-            for place, share in zip(places, shares, strict=True):
+            for place, share, mark in zip(places, shares, known, strict=True):
                 text = "" if np.isnan(share) else f"{share:.1f}"
-                axes.text(place, max(share, 0) + 1 if text else 0, text, ha="center", va="bottom", fontsize=9)
+                foot = (
+                    max(share + 1, mark + 3) if mark < share + 8 else share + 1
+                )  # above a mark it would meet
+                axes.text(place, foot if text else 0, text, ha="center", va="bottom", fontsize=9)
         ceilings = axes.hlines(
             _percent(run.ceilings), places - width / 2, places + width / 2, color="black", linewidth=1.8
         )
         published = axes.scatter(
-            places + 0.4 * width,
-            _percent(run.published),
-            marker="D",
-            s=40,
-            facecolor="white",
-            edgecolor="black",
+            places, known, marker="D", s=40, facecolor="white", edgecolor="black", zorder=3
         )
         if number == 0:
             ceilings.set_label("ceiling of the encoding")

@@ -1,6 +1,5 @@
 """What the folder of a run says of it: how it learned, how it scored, on what else, and single answers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from shared.errors import UserError
 from shared.scoring import TOLERANCES
 from shared.spec import IntRange, StreamSpec
-from trainer.examine import STUDY, read_scores
 from trainer.metrics import FILE, read_metrics
 from trainer.recipe import Recipe, recipe_of
+from trainer.records import read_result, read_scores, read_studies
 from trainer.report.published import Published, published
 
 Floats = NDArray[np.float64]
@@ -105,29 +102,15 @@ def read_findings(folders: Sequence[Path]) -> list[Findings]:
 
 
 def _read(folder: Path, name: str) -> Findings:
-    recipe = recipe_of(folder)
-    try:
-        elsewhere = [(StreamSpec.model_validate(record["spec"]), record) for record in read_scores(folder)]
-    except (KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{folder / 'evaluations.json'} is damaged ({type(error).__name__})") from None
     return Findings(
         name=name,
         folder=folder,
-        recipe=recipe,
+        recipe=recipe_of(folder),
         records=read_metrics(folder) if (folder / FILE).is_file() else [],
-        result=_json(folder / "result.json", None),
-        elsewhere=elsewhere,
-        studies=_json(folder / STUDY, []),
+        result=read_result(folder),
+        elsewhere=[(StreamSpec.model_validate(record["spec"]), record) for record in read_scores(folder)],
+        studies=read_studies(folder),
     )
-
-
-def _json(path: Path, default: Any) -> Any:
-    if not path.is_file():
-        return default
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
 
 
 @dataclass(frozen=True)

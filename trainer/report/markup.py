@@ -7,7 +7,6 @@ from typing import NewType
 Markup = NewType("Markup", str)
 
 NOTHING = Markup("")
-DASH = "–"
 
 
 def element(name: str, content: str, **attributes: str) -> Markup:
@@ -56,17 +55,3 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> M
 def scrolling(content: Markup, label: str) -> Markup:
     """A box that scrolls sideways, by keys too."""
     return wrapped("div", content, class_="scroll", role="region", tabindex="0", aria_label=label)
-
-
-def percent(share: float | None) -> str:
-    """A share with one digit after the point, or more where it is nearly nothing or nearly all."""
-    if share is None:
-        return DASH
-    if 0 < share < 0.0005:
-        return f"{share:.3%}"
-    return f"{share:.2%}" if 0.999 <= share < 1 else f"{share:.1%}"
-
-
-def number(value: float | None, form: str = ",.0f") -> str:
-    """A number, a dash where there is none."""
-    return DASH if value is None else format(value, form)

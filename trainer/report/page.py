@@ -15,12 +15,10 @@ from trainer.recipe import write_recipe
 from trainer.report.compared import accuracies, comparison, evaluations, parts, problem
 from trainer.report.findings import Across, Findings
 from trainer.report.markup import (
-    DASH,
     NOTHING,
     Markup,
     element,
     joined,
-    percent,
     scrolling,
     section,
     table,
@@ -28,6 +26,7 @@ from trainer.report.markup import (
 )
 from trainer.report.published import PAPER
 from trainer.report.study import studies
+from trainer.shown import DASH, percent
 
 SHOWN = 1_000  # samples of the URL that shows what a run was trained on
 
@@ -58,7 +57,7 @@ def write(runs: Sequence[Findings], maps: Sequence[Across], pictures: Sequence[P
     sections = [
         section("At a glance", shown.get("overview", NOTHING)),
         section("Runs", comparison(runs)),
-        section("Learning", shown.get("curves", NOTHING)),
+        section("Learning", *_learning(shown)),
         section("Accuracy by tolerance", shown.get("accuracy", NOTHING), accuracies(runs)),
         section("Mixture by operation", shown.get("by-operation", NOTHING), parts(runs, "by_operation")),
         section("Mixture by dimension", shown.get("by-dimension", NOTHING), parts(runs, "by_dimension")),
@@ -106,6 +105,17 @@ def _figure(picture: Picture) -> Markup:
     image = Markup(f'<img src="{source}" {size} alt="{escape(picture.alt)}"{kind}>')
     caption = element("figcaption", picture.caption) if picture.caption else NOTHING
     return wrapped("figure", joined([scrolling(image, picture.alt), caption]))
+
+
+def _learning(shown: dict[str, Markup]) -> list[Markup]:
+    hint = element(
+        "p",
+        "Loss: thin is training, thick is validation, with the averaged weights where there are any. A "
+        "position is a number in the factored form, a word in the sequential one: losses of the two do "
+        "not compare.",
+        class_="hint",
+    )
+    return [shown["curves"], hint] if "curves" in shown else []
 
 
 def _elsewhere(runs: Sequence[Findings], maps: Sequence[Across], shown: dict[str, Markup]) -> Markup:
