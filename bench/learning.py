@@ -8,6 +8,7 @@ held-out samples. Fails if a recipe needs more than --limit seconds, all include
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,17 @@ RECIPES = ["small/transpose", "small/add", "small/matvec", "small/eigenvalues"]
 PUBLISHED_ENCODING = {"small/add": ("B1999", "B1999"), "small/eigenvalues": ("FP15", "FP15")}
 GOAL = 0.9
 TRIAL = 10  # seconds
+MATSTREAM = [sys.executable, "-m", "matstream"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went."""
+
+    seconds: float  # of training
+    samples: int
+    goal_after: float | None  # seconds of wall time, start and validations included, to GOAL on validation
+    goal_samples: int | None
 
 
 @dataclass(frozen=True)
@@ -32,11 +44,8 @@ class Learned:
 
     recipe: str
     way: str
-    seconds: float  # of training
-    samples: int
+    trained: Trained
     accuracy: dict[str, float]  # on 10,000 test samples, by tolerance
-    goal_after: float | None  # seconds of wall time, start and validations included, to GOAL on validation
-    goal_samples: int | None
 
 
 def main(*recipes: str, limit: float = 180, out: Path | None = None) -> None:
@@ -50,18 +59,17 @@ def main(*recipes: str, limit: float = 180, out: Path | None = None) -> None:
             ours = learn(Path(folder), recipe, "ours", {})
             found.append(ours)
             for way, settings in others(recipe).items():
-                trial = learn(
-                    Path(folder), recipe, f"{way}, on trial", settings | {"training.time_limit": TRIAL}
-                )
-                samples = round(trial.samples / trial.seconds * ours.seconds)
-                equal = {"training.samples": samples, "training.time_limit": ours.seconds}
+                on_trial = settings | {"training.time_limit": TRIAL}
+                trial, seconds = train(Path(folder), "trial", recipe, on_trial), ours.trained.seconds
+                samples = round(trial.samples / trial.seconds * seconds)
+                equal = {"training.samples": samples, "training.time_limit": seconds}
                 found.append(learn(Path(folder), recipe, way, settings | equal))
     for learned in found:
         table.add_row(*row(learned))
     Console(width=120).print(table)
     if out is not None:
         out.write_text(json.dumps([asdict(learned) for learned in found], indent=2) + "\n", encoding="utf-8")
-    slow = [x.recipe for x in found if x.way == "ours" and (x.goal_after is None or x.goal_after > limit)]
+    slow = [x.recipe for x in found if x.way == "ours" and (x.trained.goal_after or math.inf) > limit]
     if slow:
         sys.exit(f"not at {GOAL:.0%} within {limit:g} s: {', '.join(slow)}")
 
@@ -88,11 +96,19 @@ def others(recipe: str) -> dict[str, dict[str, Any]]:
 def learn(folder: Path, recipe: str, way: str, settings: dict[str, Any]) -> Learned:
     """Train a recipe in a folder, then score it."""
     name = f"{recipe} {way}".replace("/", "-").replace(" ", "-")
+    trained = train(folder, name, recipe, settings)
+    scoring = [*MATSTREAM, "evaluate", f"runs/{name}"]
+    subprocess.run(scoring, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    scores = json.loads((folder / "runs" / name / "evaluations.json").read_text())[0]
+    return Learned(recipe, way, trained, scores["accuracy"])
+
+
+def train(folder: Path, name: str, recipe: str, settings: dict[str, Any]) -> Trained:
+    """Train a recipe in a folder, as a run of this name."""
     flags = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "matstream"]
     started = time.perf_counter()
     training = subprocess.Popen(
-        [*command, "train", recipe, "--run", name, *flags],
+        [*MATSTREAM, "train", recipe, "--run", name, "--overwrite", *flags],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
@@ -112,20 +128,17 @@ def learn(folder: Path, recipe: str, way: str, settings: dict[str, Any]) -> Lear
         sys.stderr.write(f"\r{name}: {reached} ")
     training.wait()
     sys.stderr.write("\n")
-    scoring = [*command, "evaluate", f"runs/{name}"]
-    subprocess.run(scoring, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    scores = json.loads((folder / "runs" / name / "evaluations.json").read_text())[0]
-    accuracy = scores["accuracy"]
-    return Learned(recipe, way, last["seconds"], last["samples"], accuracy, goal_after, goal_samples)
+    return Trained(last["seconds"], last["samples"], goal_after, goal_samples)
 
 
 def row(learned: Learned) -> list[str]:
     """A line of the table."""
     goal = ("–", "–")
-    if learned.goal_after is not None:
-        goal = f"{learned.goal_after:.0f} s", f"{learned.goal_samples:,}"
+    trained = learned.trained
+    if trained.goal_after is not None:
+        goal = f"{trained.goal_after:.0f} s", f"{trained.goal_samples:,}"
     shares = [f"{share:.1%}" for share in learned.accuracy.values()]
-    return [learned.recipe, learned.way, *goal, f"{learned.seconds:.0f} s", f"{learned.samples:,}", *shares]
+    return [learned.recipe, learned.way, *goal, f"{trained.seconds:.0f} s", f"{trained.samples:,}", *shares]
 
 
 if __name__ == "__main__":

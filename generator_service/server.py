@@ -110,9 +110,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self.announced_url:
-            with contextlib.suppress(
-                BrokenPipeError
-            ):  # who asked is gone: standard input will have ended too
+            # whoever started it may be gone: then standard input has ended too
+            with contextlib.suppress(BrokenPipeError):
                 os.write(sys.stdout.fileno(), f"{self.announced_url}\n".encode())
 
     @contextlib.contextmanager

@@ -16,7 +16,7 @@ from trainer.evaluate import Answers, answers, save, summaries
 from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
-from trainer.recipe import StreamSection
+from trainer.recipe import FILE, StreamSection
 from trainer.records import SCORES, STUDY, read_scores
 from trainer.tables import say, show_cross, show_scores, show_study
 
@@ -124,7 +124,7 @@ def _read_across(across: str) -> tuple[str, list[str]]:
 def _place(folder: Path, name: str, out: Path | None, *, alone: bool) -> Path:
     if out is not None:
         return out if alone else out / name
-    if not (folder / "recipe.toml").is_file():
+    if not (folder / FILE).is_file():
         raise UserError(
             f"{folder} is an exported model, which stays as it is: say where its scores go, --out FOLDER"
         )
