@@ -15,11 +15,7 @@ from trainer.tokens import Tokens
 
 
 class Transformer(nn.Module):
-    """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word.
-
-    Its layers are the published ones, normalised after each sublayer. `sizes.paper` makes the rest so too:
-    apart from one another the words of a number, and one table for those the decoder reads and writes.
-    """
+    """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word."""
 
     opening: Tensor  # (K,) the id before the first word of an answer
 
@@ -27,17 +23,19 @@ class Transformer(nn.Module):
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
-        self.read = Embedding(read, width)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads) for _ in range(sizes.encoder_layers))
+        self.read = Embedding(read, width, paper)
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, paper) for _ in range(sizes.encoder_layers))
+        self.encoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         memory_width, width, heads = width, sizes.decoder_width or width, sizes.decoder_heads or heads
-        self.write = Embedding(write, width)
+        self.write = Embedding(write, width, paper)
         self.decoder = nn.ModuleList(
-            DecoderLayer(width, heads, memory_width) for _ in range(sizes.decoder_layers)
+            DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
         )
+        self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         self.heads = Heads(write, width, chained=not paper)
         self.padded = len(set(read.lengths)) > 1 or read.form == "sequential"
         self.register_buffer("opening", torch.from_numpy(write.opening), persistent=False)
-        self.apply(_initialise)
+        self.apply(_initialise_as_published if paper else _initialise)
         if paper:
             self.heads.out.weight = self.write.words.weight
 
@@ -48,7 +46,7 @@ class Transformer(nn.Module):
         memory, mask = self._encode(inputs, kinds)
         for layer in self.decoder:
             x = layer(x, layer.cross.keys_values(memory), mask)
-        return self.heads(x, targets)
+        return self.heads(self.decoder_norm(x), targets)
 
     @torch.no_grad()
     def generate(self, inputs: Tensor, kinds: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
@@ -63,7 +61,7 @@ class Transformer(nn.Module):
             x = self.write(word, kinds, position)  # (B, 1, D)
             for layer, cache, keys_values in zip(self.decoder, caches, crossed, strict=True):
                 x = layer.step(x, position, cache, keys_values, mask)
-            word = self.heads.greedy(x, grammar)
+            word = self.heads.greedy(self.decoder_norm(x), grammar)
             if grammar is not None:
                 grammar.advance(word)
             words.append(word)
@@ -80,7 +78,7 @@ class Transformer(nn.Module):
         x = self.read(inputs, kinds)  # (B, L, D)
         for layer in self.encoder:
             x = layer(x, mask)
-        return x, mask
+        return self.encoder_norm(x), mask
 
 
 def build(recipe: Recipe) -> Transformer:
@@ -107,7 +105,7 @@ class Embedding(nn.Module):
 
     places: Tensor  # (K, L, coordinates)
 
-    def __init__(self, tokens: Tokens, width: int) -> None:
+    def __init__(self, tokens: Tokens, width: int, paper: bool) -> None:
         super().__init__()
         self.words = nn.Embedding(tokens.size, width)
         places = torch.from_numpy(tokens.places)
@@ -115,7 +113,7 @@ class Embedding(nn.Module):
         self.coordinates = nn.ModuleList(
             nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width) if paper else nn.Identity()
 
     def forward(self, ids: Tensor, kinds: Tensor, first: int = 0) -> Tensor:
         """ids (B, L, slots) of these kinds (B,), standing at positions first, first+1, … -> (B, L, D)."""
@@ -213,47 +211,58 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward, normalised after each."""
+    """Attention and feed-forward; normalised before each, or as published after each."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, paper: bool) -> None:
         super().__init__()
+        self.after = paper
         self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.attention_norm(x + self.attention(x, self.attention.keys_values(x), mask))
-        return self.feed_norm(x + self.feed(x))
+        y = x if self.after else self.attention_norm(x)
+        x = x + self.attention(y, self.attention.keys_values(y), mask)
+        if self.after:
+            x = self.attention_norm(x)
+            return self.feed_norm(x + self.feed(x))
+        return x + self.feed(self.feed_norm(x))
 
 
 class DecoderLayer(nn.Module):
-    """Attention to the positions before, to the memory, and feed-forward, normalised after each."""
+    """Attention to the positions before, to the memory, and feed-forward; normalised as in EncoderLayer."""
 
-    def __init__(self, width: int, heads: int, memory_width: int) -> None:
+    def __init__(self, width: int, heads: int, memory_width: int, paper: bool) -> None:
         super().__init__()
+        self.after = paper
         self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
         self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads, memory_width)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
     def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
-        attended = self.attention(x, self.attention.keys_values(x), causal=True)
+        y = x if self.after else self.attention_norm(x)
+        attended = self.attention(y, self.attention.keys_values(y), causal=True)
         return self._after_attention(x, attended, memory, mask)
 
     def step(
         self, x: Tensor, position: int, cache: KeysValues, memory: KeysValues, mask: Tensor | None
     ) -> Tensor:
         """One position x (B, 1, D), with the keys and values of those before it in `cache`."""
-        for kept, new in zip(cache, self.attention.keys_values(x), strict=True):
+        y = x if self.after else self.attention_norm(x)
+        for kept, new in zip(cache, self.attention.keys_values(y), strict=True):
             kept[:, :, position : position + 1] = new
         keys, values = (kept[:, :, : position + 1] for kept in cache)
-        return self._after_attention(x, self.attention(x, (keys, values)), memory, mask)
+        return self._after_attention(x, self.attention(y, (keys, values)), memory, mask)
 
     def _after_attention(
         self, x: Tensor, attended: Tensor, memory: KeysValues, mask: Tensor | None
     ) -> Tensor:
-        y = self.attention_norm(x + attended)
-        # the published decoder attends to the memory from the layer's own input
-        y = self.cross_norm(y + self.cross(x, memory, mask))
-        return self.feed_norm(y + self.feed(y))
+        if self.after:  # the published decoder attends to the memory from the layer's own input
+            y = self.attention_norm(x + attended)
+            y = self.cross_norm(y + self.cross(x, memory, mask))
+            return self.feed_norm(y + self.feed(y))
+        x = x + attended
+        x = x + self.cross(self.cross_norm(x), memory, mask)
+        return x + self.feed(self.feed_norm(x))
 
 
 def _feed_forward(width: int) -> nn.Module:
@@ -261,6 +270,14 @@ def _feed_forward(width: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    """As published: PyTorch's own for linear layers, deviation 1/√width for embeddings."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+
+
+def _initialise_as_published(module: nn.Module) -> None:
+    """PyTorch's own for linear layers, deviation 1/√width for embeddings."""
     if isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

@@ -47,7 +47,7 @@ def states(
 ) -> torch.Tensor:
     """What the heads see, (B, T, D)."""
     seen = []
-    hook = model.decoder[-1].feed_norm.register_forward_hook(lambda _, __, out: seen.append(out.detach()))
+    hook = model.decoder_norm.register_forward_hook(lambda _, __, out: seen.append(out.detach()))
     model(inputs, targets, kinds)
     hook.remove()
     return seen[0]
