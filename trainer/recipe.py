@@ -233,6 +233,8 @@ def recipe_of(folder: Path) -> Recipe:
     exported = path.is_file()
     if not exported:
         path = folder / FILE
+        if not folder.exists():
+            raise UserError(f"there is no folder {folder}")
         if not path.is_file():
             raise UserError(f"{folder} holds no run: it has no {FILE}")
     try:
