@@ -396,7 +396,7 @@ def test_a_trainer_ends_soon_with_a_checkpoint_though_its_generator_hangs(tmp_pa
         (["train", "quickstart", "--training.samples", "1" + "0" * 20], "training.samples="),
         (["train", "quickstart", "--evaluation.test_samples", "1" + "0" * 20], "evaluation.test_samples="),
         (["train", "missing.toml"], "missing.toml: No such file"),
-        (["report", "runs/none"], "holds no run"),
+        (["report", "runs/none"], "there is no folder runs/none"),
         (["train", "quickstart", "--from", "runs/none"], "there is no folder runs/none"),
         (["trian"], "trian"),
     ],
