@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,22 +99,28 @@ def fitting(checkpoint: Path) -> Iterator[None]:
         ) from error
 
 
-def load_weights(path: Path, model: nn.Module, way_out: str) -> None:
-    """Load a safetensors file into `model`.
+def load_weights(path: Path, model: nn.Module, way_out: str, tables: Container[str] = ()) -> None:
+    """Load a safetensors file into `model`; of weights named in `tables`, which may have more or fewer rows
+    there, the first rows.
 
     Raises CheckpointError, naming the file and the `way_out`, for one that is damaged or of another model.
     """
     own = dict(model.named_parameters())
-    found = read_weights(path, way_out)
-    fits = found.keys() == own.keys() and all(found[name].shape == own[name].shape for name in own)
+    found = _read_weights(path, way_out)
+    fits = found.keys() == own.keys() and all(
+        found[name].shape == weight.shape
+        or (name in tables and found[name].ndim and found[name].shape[1:] == weight.shape[1:])
+        for name, weight in own.items()
+    )
     if not fits:
         raise CheckpointError(f"{path} holds the weights of another model: {way_out}")
     with torch.no_grad():
         for name, weight in own.items():
-            weight.copy_(found[name])
+            rows = min(len(found[name]), len(weight))
+            weight[:rows] = found[name][:rows]
 
 
-def read_weights(path: Path, way_out: str) -> dict[str, Tensor]:
+def _read_weights(path: Path, way_out: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name. Raises CheckpointError for one that is damaged."""
     try:
         return safetensors.torch.load_file(path)

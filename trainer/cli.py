@@ -10,9 +10,11 @@ from rich.table import Table
 
 from shared.errors import UserError
 from trainer import report as reports
-from trainer.evaluate import Solver, save, summaries
+from trainer.evaluate import save, summaries
+from trainer.model import weights
 from trainer.pretrained import export, load
 from trainer.recipe import load_recipe, recipe_names
+from trainer.records import ANSWERS
 from trainer.run import Run, begun, write_result
 from trainer.tables import say, show_scores
 from trainer.train import Trained, train, validate
@@ -74,16 +76,15 @@ def recipes() -> None:
 
 def _score(run: Run, urls: Sequence[str], trained: Trained) -> dict[str, Any]:
     """Score the best model on the test samples; export it, keep its answers and the result."""
-    solver = load(run.folder).solver
-    found = validate(run, solver, urls, "test")
-    result = _result(run, trained, solver) | summaries(found)
-    save(found, run.folder / "evaluation.zarr", {"spec": result["spec"]})
+    found = validate(run, load(run.folder).solver, urls, "test")
+    result = _result(run, trained) | summaries(found)
+    save(found, run.folder / ANSWERS, {"spec": result["spec"]})
     export(run.folder, run.recipe, result)
     write_result(run.folder, result)
     return result
 
 
-def _result(run: Run, trained: Trained, solver: Solver) -> dict[str, Any]:
+def _result(run: Run, trained: Trained) -> dict[str, Any]:
     position, stream = trained.position, run.recipe.stream
     return {
         "run": run.name,
@@ -93,7 +94,7 @@ def _result(run: Run, trained: Trained, solver: Solver) -> dict[str, Any]:
         "samples_seen": position.samples,
         "train_seconds": round(position.seconds, 2),
         "data_wait": round(position.waited / position.seconds, 4),
-        "parameters": sum(p.numel() for p in solver.model.parameters()),
+        "parameters": weights(run.recipe),
         "precision": run.recipe.training.precision,
         "torch": torch.__version__,
     }

@@ -17,7 +17,7 @@ from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
 from trainer.recipe import FILE, StreamSection
-from trainer.records import SCORES, STUDY, read_scores
+from trainer.records import ANSWERS, SCORES, STUDY, read_scores
 from trainer.tables import say, show_cross, show_scores, show_study
 
 _ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be counted
@@ -94,7 +94,7 @@ def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) 
             _keep(subject.place, stream, choice, scores)
             row.append(scores["accuracy"]["0.05"])
             if not planned.field:
-                save(found, subject.place / "evaluation.zarr", {"spec": stream.spec().fields()})
+                save(found, subject.place / ANSWERS, {"spec": stream.spec().fields()})
                 _show(subject.name, stream, scores)
             if study:
                 studies += _studied(stream, choice, found)

@@ -1,4 +1,5 @@
-"""The JSON files in a run's folder: their names, and what must be in them for anyone to read them."""
+"""What scoring leaves in a run's folder: the names of the files, and what must be in the JSON ones for anyone
+to read them."""
 
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from shared.spec import StreamSpec
 RESULT = "result.json"
 SCORES = "evaluations.json"
 STUDY = "analysis.json"
+ANSWERS = "evaluation.zarr"
 
 _Shares = Annotated[dict[Literal["0.05", "0.02", "0.01", "0.005"], float], Field(min_length=4)]
 

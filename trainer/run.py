@@ -18,6 +18,7 @@ from trainer import checkpoint
 from trainer.client import stream
 from trainer.model import build, device, weights
 from trainer.recipe import FILE, Recipe, load_recipe, recipe_of, write_recipe
+from trainer.records import RESULT
 from trainer.transfer import start_from
 
 BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
@@ -104,7 +105,7 @@ def has_begun(folder: Path) -> bool:
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
-    with written_aside(folder / "result.json") as aside:
+    with written_aside(folder / RESULT) as aside:
         aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

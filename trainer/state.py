@@ -17,7 +17,7 @@ from trainer.optimiser import Average, Optimiser, backward, learning_rate
 from trainer.run import Run
 from trainer.transfer import start_from
 
-DIVERGED = 5.0  # times the first loss, which is that of guessing
+DIVERGED = 5.0  # times the loss of guessing
 
 
 class TrainingError(UserError):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from shared.errors import UserError
@@ -24,20 +23,8 @@ def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
             if value != before[key]:
                 raise UserError(f"{section}.{key}={value!r}: must be {before[key]!r}, as in {folder}")
     path = checkpoint.best_weights(Path(folder))
-    way_out = "choose another run for training.start_from"
-    found = checkpoint.read_weights(path, way_out)
-    own = dict(model.named_parameters())
-    fits = found.keys() == own.keys() and all(
-        found[name].shape[1:] == weight.shape[1:]
-        and (len(found[name]) == len(weight) or _is_table(name, model))
-        for name, weight in own.items()
-    )
-    if not fits:
-        raise UserError(f"{path} holds the weights of another model: {way_out}")
-    with torch.no_grad():
-        for name, weight in own.items():
-            rows = min(len(found[name]), len(weight))
-            weight[:rows] = found[name][:rows]
+    tables = {name for name, _ in model.named_parameters() if _is_table(name, model)}
+    checkpoint.load_weights(path, model, "choose another run for training.start_from", tables)
 
 
 def _is_table(name: str, model: Transformer) -> bool:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from shared.errors import UserError
 from shared.files import written_aside
+from trainer.records import ANSWERS
 from trainer.report import figures, page
 from trainer.report.cases import cases, first_case
 from trainer.report.figures import Bars
@@ -65,7 +66,7 @@ def _save(path: Path, content: bytes) -> None:
 def _pictures(runs: Sequence[Findings], maps: Sequence[Across]) -> list[Picture]:
     """Every picture there is something for."""
     found = []
-    if len(runs) == 1 and runs[0].result is not None and (runs[0].folder / "evaluation.zarr").is_dir():
+    if len(runs) == 1 and runs[0].result is not None and (runs[0].folder / ANSWERS).is_dir():
         found.append(_overview(runs[0]))
     if any(run.records for run in runs):
         ends = "; ".join(f"{run.name} ends at {percent(run.accuracy)} right" for run in runs)

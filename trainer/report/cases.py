@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shared.errors import UserError, first_line
 from shared.scoring import TOLERANCES
 from shared.spec import StreamSpec
+from trainer.records import ANSWERS
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Case:
 def cases(folder: Path, each: int = 2) -> tuple[StreamSpec, list[Case]] | None:
     """The stream that a run was last scored on, and some of its answers: the first that are right, the wrong
     ones nearest to right, the worst, the first that is no matrix. None where no answers were kept."""
-    path = folder / "evaluation.zarr"
+    path = folder / ANSWERS
     if not path.is_dir():
         return None
     with _read(path) as (spec, group):
@@ -46,7 +47,7 @@ def cases(folder: Path, each: int = 2) -> tuple[StreamSpec, list[Case]] | None:
 
 def first_case(folder: Path) -> tuple[StreamSpec, Case]:
     """The stream that a run was last scored on, and its answer to the first sample."""
-    with _read(folder / "evaluation.zarr") as (spec, group):
+    with _read(folder / ANSWERS) as (spec, group):
         return spec, _case(group, "first", 0)
 
 
