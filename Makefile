@@ -3,6 +3,8 @@
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make bench-learning   small recipes until they are right in 90%, beside the published way at equal seconds
+# make nine     the nine problems of small/, one after another; runs/nine has the report and the table
+# make results  after that: other seeds and precisions beside them; writes docs/RESULTS.md
 # make clean    remove the environment and the caches; runs/ stays
 #
 # TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).
@@ -10,7 +12,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-learning clean
+.PHONY: demo test lint bench bench-learning nine results clean
 
 demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
@@ -28,6 +30,12 @@ bench: .venv/installed
 
 bench-learning: .venv/installed
 	$(BIN)/python bench/learning.py --out bench/learning.json
+
+nine: .venv/installed
+	$(BIN)/python bench/nine.py
+
+results: .venv/installed
+	$(BIN)/python bench/nine.py --more
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

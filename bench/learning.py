@@ -84,6 +84,7 @@ def others(recipe: str) -> dict[str, dict[str, Any]]:
         "tokens.input_form": "sequential",
         "tokens.output_form": "sequential",
         "training.batch_size": 64,
+        "training.optimizer": "adamw",
         "training.learning_rate": 5e-4,
         "training.schedule": "constant",
         "training.beta2": 0.999,

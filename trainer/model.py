@@ -13,6 +13,8 @@ from trainer.grammar import Grammar
 from trainer.recipe import ModelSection, Recipe
 from trainer.tokens import Tokens
 
+LOUDNESS = 5.0  # of signs, in the first weights
+
 
 class Transformer(nn.Module):
     """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word."""
@@ -23,11 +25,11 @@ class Transformer(nn.Module):
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
-        self.read = Embedding(read, width, paper)
+        self.read = Embedding(read, width)
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, paper) for _ in range(sizes.encoder_layers))
         self.encoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         memory_width, width, heads = width, sizes.decoder_width or width, sizes.decoder_heads or heads
-        self.write = Embedding(write, width, paper)
+        self.write = Embedding(write, width)
         self.decoder = nn.ModuleList(
             DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
         )
@@ -39,14 +41,17 @@ class Transformer(nn.Module):
         if paper:
             self.heads.out.weight = self.write.words.weight
 
-    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor) -> Tensor:
-        """The cross-entropy of targets given inputs, summed over all words; `kinds` (B,) of the problems."""
+    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor, near: float = 0.0) -> Tensor:
+        """The cross-entropy of targets given inputs, summed over all words; `kinds` (B,) of the problems.
+
+        With `near`, mantissas at about that relative distance from the target's are partly right (`_near`).
+        """
         before = torch.cat([self._opened(targets, kinds), targets[:, :-1]], dim=1)
         x = self.write(before, kinds)  # (B, T, D)
         memory, mask = self._encode(inputs, kinds)
         for layer in self.decoder:
             x = layer(x, layer.cross.keys_values(memory), mask)
-        return self.heads(self.decoder_norm(x), targets)
+        return self.heads(self.decoder_norm(x), targets, near)
 
     @torch.no_grad()
     def generate(self, inputs: Tensor, kinds: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
@@ -105,15 +110,16 @@ class Embedding(nn.Module):
 
     places: Tensor  # (K, L, coordinates)
 
-    def __init__(self, tokens: Tokens, width: int, paper: bool) -> None:
+    def __init__(self, tokens: Tokens, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(tokens.size, width)
+        self.signs = tokens.signs
         places = torch.from_numpy(tokens.places)
         self.register_buffer("places", places, persistent=False)
         self.coordinates = nn.ModuleList(
             nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
         )
-        self.norm = nn.LayerNorm(width) if paper else nn.Identity()
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, ids: Tensor, kinds: Tensor, first: int = 0) -> Tensor:
         """ids (B, L, slots) of these kinds (B,), standing at positions first, first+1, … -> (B, L, D)."""
@@ -131,18 +137,22 @@ class Heads(nn.Module):
     """Vectors -> the words of a number, in the order sign, exponent, mantissa; chained, each word is
     predicted knowing those before it."""
 
+    values: Tensor  # of the words that hold a mantissa
+
     def __init__(self, tokens: Tokens, width: int, chained: bool) -> None:
         super().__init__()
         self.slots = tokens.slots
         last = len(self.slots) - 1
         self.order = [0, last, *range(1, last)] if last > 0 else [0]
         self.out = nn.Linear(width, tokens.size)
+        self.mantissa, values = tokens.mantissas or (None, [])
+        self.register_buffer("values", torch.tensor(values, dtype=torch.float32), persistent=False)
         self.chained = chained and last > 0
         if self.chained:
             self.hidden = nn.Linear(width, width)
             self.known = nn.Embedding(tokens.size, width)
 
-    def forward(self, x: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, x: Tensor, targets: Tensor, near: float = 0.0) -> Tensor:
         """The cross-entropy of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
         losses = []
         h = self.hidden(x) if self.chained else x
@@ -150,7 +160,10 @@ class Heads(nn.Module):
             words = targets[..., slot]
             wanted = torch.where(words < 0, -1, words - self.slots[slot][0])
             logits = self._logits(h, slot).flatten(0, 1).float()
-            losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))
+            if near and slot == self.mantissa:
+                losses.append(_near(logits, wanted.flatten(), self.values, near))
+            else:
+                losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))
             if self.chained and slot != self.order[-1]:
                 h = h + self.known(words.clamp(min=0))
         return torch.stack(losses).sum()
@@ -173,6 +186,17 @@ class Heads(nn.Module):
         return F.linear(
             F.gelu(h) if self.chained else h, self.out.weight[start:stop], self.out.bias[start:stop]
         )
+
+
+def _near(logits: Tensor, wanted: Tensor, values: Tensor, near: float) -> Tensor:
+    """How far the law of words (N, W) is from a normal one, of relative deviation `near` around the value of
+    the wanted word (N,), as a divergence in nats, summed; -1 counts for nothing."""
+    known = wanted >= 0
+    centre = values[torch.where(known, wanted, -1)].unsqueeze(-1)  # the last word has a value
+    deviation = (near * centre.abs()).clamp(min=torch.finfo(values.dtype).tiny)
+    law = torch.softmax(-((values - centre) / deviation).square() / 2, dim=-1)
+    divergence = F.kl_div(F.log_softmax(logits, dim=-1), law, reduction="none").sum(dim=-1)
+    return (divergence * known).sum()
 
 
 KeysValues = tuple[Tensor, Tensor]  # each (B, H, L, D/H)
@@ -269,12 +293,17 @@ def _feed_forward(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
 
+@torch.no_grad()
 def _initialise(module: nn.Module) -> None:
+    """Deviations 1/√inputs, but the signs of numbers louder than their digits: what depends on the signs of
+    several entries together, as a determinant does, is else found late or never (docs/LOG.md)."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+    elif isinstance(module, Embedding):  # after its tables
+        module.words.weight[slice(*module.signs)] *= LOUDNESS
 
 
 def _initialise_as_published(module: nn.Module) -> None:

@@ -36,7 +36,7 @@ class StreamSection(StreamSpec):
 class TokensSection(_Section):
     """[tokens]: how numbers are written for the model, input and output apart."""
 
-    input: str = "P1000"
+    input: str = "P10"
     output: str = "P1000"
     input_digits: int = Field(3, description="significant digits: 2 to 9 for P10 and P1000, 2 to 5 for B1999")
     output_digits: int = 3
@@ -68,8 +68,15 @@ class TrainingSection(_Section):
     samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
     batch_size: int = Field(64, ge=1, le=1_000_000)
     accumulate: int = Field(1, ge=1, description="parts a batch is learned from in, to save memory")
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    near: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="relative distance within which another mantissa is partly right; 0: none is",
+    )
+    optimizer: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = Field(4e-3, gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="after the warmup")
     warmup: int = Field(6_400, ge=0, description="samples over which the learning rate rises from 0")
     period: int | None = Field(

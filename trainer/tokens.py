@@ -58,6 +58,26 @@ class Tokens:
         return self.mark + 1 + len(_LETTERS) + max(max(shape) for shape in self._shapes)
 
     @cached_property
+    def signs(self) -> tuple[int, int]:
+        """The half-open range of ids that are a sign and no more; empty where an encoding has none."""
+        start, stop = self.encoding.slots[0]
+        return (start, stop) if self.encoding.vocabulary[start:stop] == ("+", "-") else (0, 0)
+
+    @cached_property
+    def mantissas(self) -> tuple[int, Floats] | None:
+        """The slot whose word holds all digits of a number, and a value for each of its words, proportional
+        to its number and infinite for the empty one. None where several words share the digits, or all words
+        share a slot."""
+        slot = max(0, self.encoding.words_per_number - 2)  # between sign and exponent
+        if slot > 1 or self.form == "sequential":
+            return None
+        start, stop = self.encoding.slots[slot]
+        words = np.tile([first for first, _ in self.encoding.slots], (stop - start, 1))
+        words[:, slot] = np.arange(start, stop)
+        values = self.encoding.decode(words)
+        return slot, np.nan_to_num(values / np.nanmax(values), nan=np.inf)
+
+    @cached_property
     def length(self) -> int:
         """Positions of the longest sequence."""
         return max(self.lengths)

@@ -163,7 +163,7 @@ def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mix
         ("model", "width", 32, "16"),
         ("model", "encoder_layers", 2, "1"),
         ("model", "paper", True, "False"),
-        ("tokens", "input", "B1999", "'P1000'"),
+        ("tokens", "input", "B1999", "'P10'"),
         ("tokens", "output_digits", 2, "3"),
         ("tokens", "output_form", "sequential", "'factored'"),
     ],

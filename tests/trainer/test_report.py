@@ -144,7 +144,7 @@ EIGENVALUES = {"operation": "eigenvalues", "dim": 5}
 
 
 def test_the_page_of_a_run_says_what_was_learned_and_how_to_learn_it_again(tmp_path):
-    folder = _run(tmp_path / "runs" / "five", seed=7, recipe={"tokens": {"output": "P10"}})
+    folder = _run(tmp_path / "runs" / "five", seed=7, recipe={"tokens": {"input": "P1000", "output": "P10"}})
     path = report.write([folder], None)
     assert path == folder / "report.html"
     page = Page(path)

@@ -55,6 +55,29 @@ def test_any_numbers_are_read_back_zeros_among_them(numbers, form):
         np.testing.assert_array_equal(side.decode(ids, 0), side.encoding.round(matrices))
 
 
+@pytest.mark.parametrize(
+    ("name", "digits", "slot"), [("P1000", 3, 1), ("P1000", 2, 1), ("B1999", 3, 0), ("FP15", 3, 0)]
+)
+def test_a_word_that_holds_all_digits_has_a_value_in_proportion_to_its_number(name, digits, slot):
+    side = tokens(StreamSpec(operation="transpose", dim=1), by_name(name, digits))
+    found, values = side.mantissas
+    numbers = np.array([x for x in range(-990, 1000, 10) if abs(x) >= 100], dtype=float)  # of one exponent
+    ids = side.encode(flat(numbers.reshape(-1, 1, 1)), np.zeros(len(numbers), np.int64))
+    words = ids[:, 0, slot] - side.slots[slot][0]
+    signed = numbers if name != "P1000" else np.abs(numbers)
+    assert found == slot
+    assert len(values) == side.slots[slot][1] - side.slots[slot][0]
+    assert np.isfinite(values).sum() == len(values) - (name == "P1000")  # the empty word has none
+    np.testing.assert_allclose(values[words] / signed, values[words[0]] / signed[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "digits", "form"), [("P10", 3, "factored"), ("P1000", 4, "factored"), ("P1000", 3, "sequential")]
+)
+def test_where_several_words_hold_the_digits_none_has_a_value(name, digits, form):
+    assert tokens(FIXED, by_name(name, digits), form).mantissas is None
+
+
 def test_the_sequential_form_is_the_published_one():
     spec = StreamSpec(operation="transpose", dim=2)
     matrix = np.array([[[3.14159, 0.0], [-2.5, 1000.0]]])
