@@ -17,7 +17,7 @@ from shared.files import written_aside
 
 WEIGHTS = "model.safetensors"
 _STATE = "training.pt"
-_VERSION = 1  # of what the state holds; another is refused
+_VERSION = 2  # of what the state holds; another is refused
 _SAMPLES = 12 * "[0-9]"  # the names of checkpoints, as a pattern
 _BEST = "best-"
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.grammar import Grammar
+from trainer.near import Near
 from trainer.recipe import ModelSection, Recipe
 from trainer.tokens import Tokens
 
@@ -21,7 +22,7 @@ class Transformer(nn.Module):
 
     opening: Tensor  # (K,) the id before the first word of an answer
 
-    def __init__(self, read: Tokens, write: Tokens, sizes: ModelSection) -> None:
+    def __init__(self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0) -> None:
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
@@ -34,17 +35,17 @@ class Transformer(nn.Module):
             DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
         )
         self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
-        self.heads = Heads(write, width, chained=not paper)
+        self.heads = Heads(write, width, chained=not paper, near=near)
         self.padded = len(set(read.lengths)) > 1 or read.form == "sequential"
         self.register_buffer("opening", torch.from_numpy(write.opening), persistent=False)
         self.apply(_initialise_as_published if paper else _initialise)
         if paper:
             self.heads.out.weight = self.write.words.weight
 
-    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor, near: float = 0.0) -> Tensor:
+    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor, near: bool = False) -> Tensor:
         """The cross-entropy of targets given inputs, summed over all words; `kinds` (B,) of the problems.
 
-        With `near`, mantissas at about that relative distance from the target's are partly right (`_near`).
+        With `near`, mantissas near the target's are partly right, if the model was made for that.
         """
         before = torch.cat([self._opened(targets, kinds), targets[:, :-1]], dim=1)
         x = self.write(before, kinds)  # (B, T, D)
@@ -90,14 +91,19 @@ def build(recipe: Recipe) -> Transformer:
     """The recipe's model with its first weights."""
     with torch.random.fork_rng(devices=[]):  # drawn on the CPU
         torch.manual_seed(recipe.training.seed)
-        return Transformer(recipe.input_tokens(), recipe.target_tokens(), recipe.model)
+        return _made(recipe)
 
 
 def weights(recipe: Recipe) -> int:
     """How many weights the recipe's model has; none is made."""
     with torch.device("meta"):
-        model = Transformer(recipe.input_tokens(), recipe.target_tokens(), recipe.model)
+        model = _made(recipe)
     return sum(weight.numel() for weight in model.parameters())
+
+
+def _made(recipe: Recipe) -> Transformer:
+    read, write = recipe.input_tokens(), recipe.target_tokens()
+    return Transformer(read, write, recipe.model, recipe.training.near)
 
 
 def device() -> torch.device:
@@ -137,22 +143,22 @@ class Heads(nn.Module):
     """Vectors -> the words of a number, in the order sign, exponent, mantissa; chained, each word is
     predicted knowing those before it."""
 
-    values: Tensor  # of the words that hold a mantissa
-
-    def __init__(self, tokens: Tokens, width: int, chained: bool) -> None:
+    def __init__(self, tokens: Tokens, width: int, chained: bool, near: float = 0.0) -> None:
         super().__init__()
         self.slots = tokens.slots
         last = len(self.slots) - 1
         self.order = [0, last, *range(1, last)] if last > 0 else [0]
         self.out = nn.Linear(width, tokens.size)
-        self.mantissa, values = tokens.mantissas or (None, [])
-        self.register_buffer("values", torch.tensor(values, dtype=torch.float32), persistent=False)
+        self.mantissa = self.near = None  # the slot whose words may be partly right, and how
+        if near and tokens.mantissas is not None:
+            self.mantissa, values = tokens.mantissas
+            self.near = Near(values, near)
         self.chained = chained and last > 0
         if self.chained:
             self.hidden = nn.Linear(width, width)
             self.known = nn.Embedding(tokens.size, width)
 
-    def forward(self, x: Tensor, targets: Tensor, near: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor, targets: Tensor, near: bool = False) -> Tensor:
         """The cross-entropy of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
         losses = []
         h = self.hidden(x) if self.chained else x
@@ -161,7 +167,7 @@ class Heads(nn.Module):
             wanted = torch.where(words < 0, -1, words - self.slots[slot][0])
             logits = self._logits(h, slot).flatten(0, 1).float()
             if near and slot == self.mantissa:
-                losses.append(_near(logits, wanted.flatten(), self.values, near))
+                losses.append(self.near(logits, wanted.flatten()))
             else:
                 losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))
             if self.chained and slot != self.order[-1]:
@@ -186,17 +192,6 @@ class Heads(nn.Module):
         return F.linear(
             F.gelu(h) if self.chained else h, self.out.weight[start:stop], self.out.bias[start:stop]
         )
-
-
-def _near(logits: Tensor, wanted: Tensor, values: Tensor, near: float) -> Tensor:
-    """How far the law of words (N, W) is from a normal one, of relative deviation `near` around the value of
-    the wanted word (N,), as a divergence in nats, summed; -1 counts for nothing."""
-    known = wanted >= 0
-    centre = values[torch.where(known, wanted, -1)].unsqueeze(-1)  # the last word has a value
-    deviation = (near * centre.abs()).clamp(min=torch.finfo(values.dtype).tiny)
-    law = torch.softmax(-((values - centre) / deviation).square() / 2, dim=-1)
-    divergence = F.kl_div(F.log_softmax(logits, dim=-1), law, reduction="none").sum(dim=-1)
-    return (divergence * known).sum()
 
 
 KeysValues = tuple[Tensor, Tensor]  # each (B, H, L, D/H)

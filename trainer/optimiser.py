@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from trainer.loader import Batch
 from trainer.model import Transformer
+from trainer.muon import Muon
 from trainer.recipe import TrainingSection
 
 
 class Optimiser:
     """AdamW over all weights; or Muon over the matrices of the layers and AdamW over the rest.
 
-    Both take the same learning rate: Muon's updates are scaled to the size of AdamW's (arXiv 2502.16982).
+    Both take the same learning rate: Muon's updates are as large as AdamW's.
     """
 
     def __init__(self, model: Transformer, training: TrainingSection) -> None:
@@ -35,8 +36,7 @@ class Optimiser:
             )
         ]
         if by_muon:
-            muon = torch.optim.Muon(by_muon, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            self._parts.append(muon)
+            self._parts.append(Muon(by_muon, weight_decay=decay))
 
     def step(self, rate: float) -> Tensor:
         """Move the weights along their clipped gradients, and forget these; returns the norm they had, ()."""
@@ -66,7 +66,7 @@ def backward(model: nn.Module, training: TrainingSection, batch: Batch) -> Tenso
     count = min(training.accumulate, len(batch.inputs))
     for part in map(Batch._make, zip(*(ids.tensor_split(count) for ids in batch), strict=True)):
         with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-            loss = model(*part, training.near) / positions
+            loss = model(*part, near=True) / positions
         loss.backward()
         total += loss.detach()
     return total

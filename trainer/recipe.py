@@ -71,7 +71,7 @@ class TrainingSection(_Section):
     near: float = Field(
         0.01,
         ge=0,
-        le=1,
+        le=0.05,  # memory and work grow with it
         allow_inf_nan=False,
         description="relative distance within which another mantissa is partly right; 0: none is",
     )

@@ -1,0 +1,52 @@
+"""A loss under which words of about the right value are partly right."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+REACH = 5.0  # deviations beyond which the normal law is taken to be zero: 6e-7 of it lies there
+
+
+class Near(nn.Module):
+    """The divergence of predicted words from a normal law around the value of the wanted one.
+
+    `values` (W,) of the words, infinite for one that has none; the law's deviation is `near` times the wanted
+    value's magnitude. Of each word, the K words that its law reaches are kept, so that memory and work grow
+    with K, not with W.
+    """
+
+    words: Tensor  # (W, K) that a word's law reaches
+    shares: Tensor  # (W, K) its probabilities there
+
+    def __init__(self, values: NDArray[np.float64], near: float) -> None:
+        super().__init__()
+        words, shares = _laws(values, near)
+        self.register_buffer("words", torch.from_numpy(words), persistent=False)
+        self.register_buffer("shares", torch.from_numpy(shares), persistent=False)
+
+    def forward(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """In nats, of logits (N, W) where these words (N,) are wanted, summed; -1 counts for nothing."""
+        known = wanted >= 0
+        wanted = wanted.clamp(min=0)
+        predicted = F.log_softmax(logits, dim=-1).gather(1, self.words[wanted])  # (N, K)
+        divergence = F.kl_div(predicted, self.shares[wanted], reduction="none").sum(dim=-1)
+        return (divergence * known).sum()
+
+
+def _laws(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The words (W, K) that each word's law reaches, padded with any, and its probabilities (W, K) there."""
+    finite = np.isfinite(values)
+    values = np.where(finite, values, 10 * np.abs(values[finite]).max())  # near no other
+    deviations = np.maximum(near * np.abs(values), np.finfo(np.float64).tiny)
+    by_value = np.argsort(values, kind="stable")
+    ordered = values[by_value]
+    first = np.searchsorted(ordered, values - REACH * deviations, side="left")
+    counts = np.searchsorted(ordered, values + REACH * deviations, side="right") - first
+    reached = np.arange(counts.max())
+    words = by_value[np.minimum(first[:, None] + reached, len(values) - 1)]
+    distances = (values[words] - values[:, None]) / deviations[:, None]
+    shares = np.where(reached < counts[:, None], np.exp(-np.square(np.clip(distances, -40, 40)) / 2), 0)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return words, shares.astype(np.float32)
