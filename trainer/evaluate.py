@@ -47,7 +47,7 @@ class Solver:
 
     @torch.no_grad()
     def loss(self, input_ids: Ids, target_ids: Ids, kind: int) -> float:
-        """The cross-entropy of targets of one kind, summed over all words, in nats."""
+        """The model's loss on targets of one kind, summed over all words, in nats."""
         inputs, kinds = self._on_device(input_ids, kind)
         return float(self.model.eval()(inputs, torch.from_numpy(target_ids).to(inputs.device), kinds))
 
@@ -77,7 +77,7 @@ class Answers:
     strict: Bools  # (N, 4) by the error alone, and for vectors more (shared.scoring)
     unrounded: Bools  # (N, 4) by the error against the input and the target as no encoding rounds them
     ceiling: Bools  # (N, 4) likewise, of the exact answer as its words round it
-    loss: float  # cross-entropy, in nats, summed over all words
+    loss: float  # the model's, in nats, summed over all words
     positions: int  # of all answers
 
 

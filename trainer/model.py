@@ -42,17 +42,17 @@ class Transformer(nn.Module):
         if paper:
             self.heads.out.weight = self.write.words.weight
 
-    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor, near: bool = False) -> Tensor:
-        """The cross-entropy of targets given inputs, summed over all words; `kinds` (B,) of the problems.
+    def forward(self, inputs: Tensor, targets: Tensor, kinds: Tensor) -> Tensor:
+        """The loss of targets given inputs, in nats, summed over all words; `kinds` (B,) of the problems.
 
-        With `near`, mantissas near the target's are partly right, if the model was made for that.
+        It is the cross-entropy, but where mantissas near a target's are partly right (trainer.near).
         """
         before = torch.cat([self._opened(targets, kinds), targets[:, :-1]], dim=1)
         x = self.write(before, kinds)  # (B, T, D)
         memory, mask = self._encode(inputs, kinds)
         for layer in self.decoder:
             x = layer(x, layer.cross.keys_values(memory), mask)
-        return self.heads(self.decoder_norm(x), targets, near)
+        return self.heads(self.decoder_norm(x), targets)
 
     @torch.no_grad()
     def generate(self, inputs: Tensor, kinds: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
@@ -158,15 +158,15 @@ class Heads(nn.Module):
             self.hidden = nn.Linear(width, width)
             self.known = nn.Embedding(tokens.size, width)
 
-    def forward(self, x: Tensor, targets: Tensor, near: bool = False) -> Tensor:
-        """The cross-entropy of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
+    def forward(self, x: Tensor, targets: Tensor) -> Tensor:
+        """The loss of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
         losses = []
         h = self.hidden(x) if self.chained else x
         for slot in self.order:
             words = targets[..., slot]
             wanted = torch.where(words < 0, -1, words - self.slots[slot][0])
             logits = self._logits(h, slot).flatten(0, 1).float()
-            if near and slot == self.mantissa:
+            if slot == self.mantissa:
                 losses.append(self.near(logits, wanted.flatten()))
             else:
                 losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))

@@ -66,7 +66,7 @@ def backward(model: nn.Module, training: TrainingSection, batch: Batch) -> Tenso
     count = min(training.accumulate, len(batch.inputs))
     for part in map(Batch._make, zip(*(ids.tensor_split(count) for ids in batch), strict=True)):
         with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-            loss = model(*part, near=True) / positions
+            loss = model(*part) / positions
         loss.backward()
         total += loss.detach()
     return total

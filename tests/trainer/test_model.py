@@ -15,9 +15,14 @@ SEQUENTIAL = {"input_form": "sequential", "output_form": "sequential", "output":
 BATCH = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def recipe(stream: dict, tokens: dict | None = None, **model: object) -> Recipe:
+def recipe(stream: dict, tokens: dict | None = None, near: float = 0.01, **model: object) -> Recipe:
     sizes = {"width": 32, "heads": 4, "encoder_layers": 2, "decoder_layers": 2}
-    document = {"stream": stream, "tokens": tokens or {}, "model": sizes | model, "training": {"samples": 1}}
+    document = {
+        "stream": stream,
+        "tokens": tokens or {},
+        "model": sizes | model,
+        "training": {"samples": 1, "near": near},
+    }
     return read_recipe(document, {})
 
 
@@ -108,22 +113,25 @@ def test_the_first_loss_is_about_that_of_guessing():
     assert model(inputs, targets, kinds).item() / positions == pytest.approx(guessing, rel=0.3)
 
 
-def test_near_mantissas_are_partly_right_in_training_alone():
-    made = recipe({"operation": "transpose", "dim": 1})
+@pytest.mark.parametrize("near", [0, 0.01])
+def test_near_mantissas_are_partly_right_if_the_recipe_says_so(near):
+    made = recipe({"operation": "transpose", "dim": 1}, near=near)
     heads = build(made).heads
     ids = made.target_tokens().encode(flat(np.array([[[3.14]], [[3.17]], [[3.3]]])), np.zeros(3, np.int64))
     exact, close, far = (torch.from_numpy(row)[None] for row in ids)
 
-    def loss(answered: torch.Tensor, near: bool) -> float:
+    def loss(answered: torch.Tensor) -> float:
         with torch.no_grad():
             heads.out.weight.zero_()
             heads.out.bias.zero_()
             heads.out.bias[answered.flatten()] = 100.0
-            return heads(torch.zeros(1, 1, 32), exact, near=near).item()
+            return heads(torch.zeros(1, 1, 32), exact).item()
 
-    assert loss(exact, True) < loss(close, True) < loss(far, True)
-    assert loss(exact, False) < 1e-6
-    assert loss(close, False) == loss(far, False) == pytest.approx(100, rel=1e-3)
+    if near:
+        assert loss(exact) < loss(close) < loss(far)
+    else:
+        assert loss(exact) < 1e-6
+        assert loss(close) == loss(far) == pytest.approx(100, rel=1e-3)
 
 
 def test_signs_are_louder_than_digits_at_the_start():

@@ -262,6 +262,21 @@ def test_the_legend_names_runs_that_have_curves_and_a_single_validation_is_a_mar
     assert validation.get_marker() == "o"
 
 
+@pytest.mark.parametrize(("steps", "scale"), [(8, "linear"), (40, "log")])
+def test_runs_much_longer_than_others_are_shown_on_logarithmic_axes(tmp_path, steps, scale):
+    runs = [_run(tmp_path / name) for name in "ab"]
+    longer = "".join(json.dumps(record) + "\n" for record in _records(steps))
+    (runs[1] / "metrics.jsonl").write_text(longer, encoding="utf-8")
+    figure = figures.curves(read_findings(runs))
+    assert {axes.get_xscale() for axes in figure.axes} == {scale}
+
+
+def test_no_two_of_many_bars_look_alike():
+    runs = [figures.Bars(str(number), [0.5], [1.0], [None]) for number in range(12)]
+    (axes,) = figures.bars(["5%"], runs, "tolerance").axes
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in axes.patches}) == 12
+
+
 def test_published_marks_stand_over_the_middle_of_their_bars():
     run = figures.Bars("a", [0.5], [1.0], [0.9])
     (axes,) = figures.bars(["5%"], [run, run], "tolerance").axes

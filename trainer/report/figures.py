@@ -30,6 +30,8 @@ STYLE: Any = {
 # Okabe and Ito's colours, which the colour-blind tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 DASHES = ("-", "--", "-.", ":")
+HATCHES = ("", "////", "....", "xxxx")
+APART = 4  # times the shortest of several runs, beyond which its curve would be squeezed
 BLUE, ORANGE = "#0072b2", "#c24e00"  # dark enough for text
 CELL, LARGEST = 0.52, 24  # inches of a cell with its number; more columns are coloured without numbers
 TITLE, HEADER, GAP = 0.8, 0.75, 0.2  # inches: least room for a title, lines above a matrix, space between
@@ -77,7 +79,8 @@ def _learning(axes: Axes, run: Findings) -> None:
 
 
 def curves(runs: Sequence[Findings]) -> Figure:
-    """Loss and validation accuracy of several runs, against samples and against seconds."""
+    """Loss and validation accuracy of several runs, against samples and against seconds; on logarithmic axes
+    where some are much longer than others."""
     rows = -(-len(runs) // 6)
     figure = Figure(figsize=(10.5, 6.2 + 0.2 * rows), layout="constrained")
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
@@ -94,10 +97,16 @@ def curves(runs: Sequence[Findings]) -> Figure:
     axes[1, 0].set(title="right within 5%", ylabel="validation samples (%)", ylim=(-2, 102))
     axes[1, 0].set_xlabel("samples seen")
     axes[1, 1].set_xlabel("seconds of training")
+    ends = [run.records[-1]["samples"] for run in runs if run.records]
+    apart = max(ends) > APART * min(ends)
     for place in axes.flat:
         place.grid(visible=True, axis="both")
-        place.set_xlim(left=0)
+        if apart:
+            place.set_xscale("log")
+        else:
+            place.set_xlim(left=0)
     axes[1, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes[1, 1].xaxis.set_major_formatter("{x:g}")
     _label_decades(axes[0, 0])
     if len(runs) > 1:
         handles, labels = axes[1, 0].get_legend_handles_labels()
@@ -114,7 +123,9 @@ def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
     for number, run in enumerate(runs):
         places = np.arange(len(groups)) + (number - (len(runs) - 1) / 2) * width
         shares, known = _percent(run.shares), _percent(run.published)
-        axes.bar(places, shares, 0.92 * width, color=_colour(number), label=run.label)
+        hatch = HATCHES[number // len(COLOURS) % len(HATCHES)]
+        look = {"color": _colour(number), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+        axes.bar(places, shares, 0.92 * width, label=run.label, **look)
         if few:
             for place, share, mark in zip(places, shares, known, strict=True):
                 text = "" if np.isnan(share) else f"{share:.1f}"
