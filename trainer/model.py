@@ -36,6 +36,7 @@ class Transformer(nn.Module):
         )
         self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         self.heads = Heads(write, width, chained=not paper, near=near)
+        self.parallel = sizes.parallel
         self.padded = len(set(read.lengths)) > 1 or read.form == "sequential"
         self.register_buffer("opening", torch.from_numpy(write.opening), persistent=False)
         self.apply(_initialise_as_published if paper else _initialise)
@@ -47,18 +48,19 @@ class Transformer(nn.Module):
 
         It is the cross-entropy, but where mantissas near a target's are partly right (trainer.near).
         """
-        before = torch.cat([self._opened(targets, kinds), targets[:, :-1]], dim=1)
-        x = self.write(before, kinds)  # (B, T, D)
-        memory, mask = self._encode(inputs, kinds)
-        for layer in self.decoder:
-            x = layer(x, layer.cross.keys_values(memory), mask)
-        return self.heads(self.decoder_norm(x), targets)
+        before = self._opened(targets, kinds).expand(-1, targets.shape[1], -1)
+        if not self.parallel:
+            before = torch.cat([before[:, :1], targets[:, :-1]], dim=1)
+        return self.heads(self._decode(before, kinds, *self._encode(inputs, kinds)), targets)
 
     @torch.no_grad()
     def generate(self, inputs: Tensor, kinds: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
-        """The greedy output (B, length, slots), a position at a time with cached keys; with a grammar, of the
-        words it allows."""
+        """The greedy output (B, length, slots); with a grammar, of the words it allows. A position at a time
+        with cached keys, unless all are answered at once."""
         memory, mask = self._encode(inputs, kinds)
+        if self.parallel:
+            before = self._opened(inputs, kinds).expand(-1, length, -1)
+            return self.heads.greedy(self._decode(before, kinds, memory, mask), grammar)
         crossed = [layer.cross.keys_values(memory) for layer in self.decoder]
         caches = [layer.attention.cache(len(inputs), length, memory) for layer in self.decoder]
         word = self._opened(inputs, kinds)
@@ -72,6 +74,13 @@ class Transformer(nn.Module):
                 grammar.advance(word)
             words.append(word)
         return torch.cat(words, dim=1)
+
+    def _decode(self, before: Tensor, kinds: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """What the heads see (B, T, D), of answers before whose positions stand these ids (B, T, slots)."""
+        x = self.write(before, kinds)
+        for layer in self.decoder:
+            x = layer(x, layer.cross.keys_values(memory), mask)
+        return self.decoder_norm(x)
 
     def _opened(self, like: Tensor, kinds: Tensor) -> Tensor:
         """What stands before an answer, (B, 1, slots): its opening in the first slot."""
@@ -175,7 +184,7 @@ class Heads(nn.Module):
         return torch.stack(losses).sum()
 
     def greedy(self, x: Tensor, grammar: Grammar | None = None) -> Tensor:
-        """The likeliest words (B, 1, slots) at x (B, 1, D), each chosen in turn."""
+        """The likeliest words (B, T, slots) at x (B, T, D), those of a number chosen in turn."""
         chosen: dict[int, Tensor] = {}
         h = self.hidden(x) if self.chained else x
         for slot in self.order:

@@ -12,9 +12,9 @@ REACH = 5.0  # deviations beyond which the normal law is taken to be zero: 6e-7 
 class Near(nn.Module):
     """The divergence of predicted words from a normal law around the value of the wanted one.
 
-    `values` (W,) of the words, infinite for one that has none; the law's deviation is `near` times the wanted
-    value's magnitude. Of each word, the K words that its law reaches are kept, so that memory and work grow
-    with K, not with W.
+    `values` (W,) of the words, infinite for one that is near no other; the law's deviation is `near` times
+    the wanted value's magnitude. Of each word, the K words that its law reaches are kept, so that memory and
+    work grow with K, not with W.
     """
 
     words: Tensor  # (W, K) that a word's law reaches
@@ -37,16 +37,19 @@ class Near(nn.Module):
 
 def _laws(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The words (W, K) that each word's law reaches, padded with any, and its probabilities (W, K) there."""
-    finite = np.isfinite(values)
-    values = np.where(finite, values, 10 * np.abs(values[finite]).max())  # near no other
-    deviations = np.maximum(near * np.abs(values), np.finfo(np.float64).tiny)
-    by_value = np.argsort(values, kind="stable")
+    finite = np.flatnonzero(np.isfinite(values))
+    by_value = finite[np.argsort(values[finite], kind="stable")]
     ordered = values[by_value]
-    first = np.searchsorted(ordered, values - REACH * deviations, side="left")
-    counts = np.searchsorted(ordered, values + REACH * deviations, side="right") - first
+    centres = np.where(np.isfinite(values), values, ordered[-1])
+    deviations = np.maximum(near * np.abs(centres), np.finfo(np.float64).tiny)
+    first = np.searchsorted(ordered, centres - REACH * deviations, side="left")
+    counts = np.searchsorted(ordered, centres + REACH * deviations, side="right") - first
     reached = np.arange(counts.max())
-    words = by_value[np.minimum(first[:, None] + reached, len(values) - 1)]
-    distances = (values[words] - values[:, None]) / deviations[:, None]
-    shares = np.where(reached < counts[:, None], np.exp(-np.square(np.clip(distances, -40, 40)) / 2), 0)
+    words = by_value[np.minimum(first[:, None] + reached, len(ordered) - 1)]
+    inside = reached < counts[:, None]
+    distances = np.where(inside, values[words] - centres[:, None], 0) / deviations[:, None]
+    shares = np.where(inside, np.exp(-np.square(distances) / 2), 0)
     shares /= shares.sum(axis=1, keepdims=True)
+    never = np.flatnonzero(~np.isfinite(values))
+    words[never, 0], shares[never] = never, reached == 0  # near themselves alone
     return words, shares.astype(np.float32)

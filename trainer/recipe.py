@@ -53,6 +53,7 @@ class ModelSection(_Section):
     decoder_layers: int = Field(1, ge=1, le=1_000)
     decoder_width: int | None = Field(None, ge=8, le=65_536, description="`width` where it is not given")
     decoder_heads: int | None = Field(None, ge=1, description="`heads` where it is not given")
+    parallel: bool = Field(False, description="whether all numbers of an answer are written at once")
     paper: bool = Field(False, description="the published transformer")
 
     @model_validator(mode="after")
@@ -67,6 +68,10 @@ class TrainingSection(_Section):
 
     samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
     batch_size: int = Field(64, ge=1, le=1_000_000)
+    batch_start: int | None = Field(
+        None, ge=1, description="samples of the first steps, doubled until they are `batch_size`"
+    )
+    batch_growth: int = Field(25_600, ge=1, description="samples after which steps double")
     accumulate: int = Field(1, ge=1, description="parts a batch is learned from in, to save memory")
     near: float = Field(
         0.01,
@@ -85,7 +90,7 @@ class TrainingSection(_Section):
     final_learning_rate: float = Field(0.0, ge=0, le=1, description="share of it that the schedule ends at")
     beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
-    gradient_clip: float = Field(5.0, gt=0)
+    gradient_clip: float = Field(5.0, gt=0, allow_inf_nan=False)
     average: int = Field(
         6_400, ge=0, description="half-life, in samples, of the average of weights that is scored; 0: none"
     )
@@ -146,10 +151,16 @@ class Recipe(_Section):
             raise conflict(
                 "model.decoder_heads", decoder_heads, f"must divide the decoder's width {decoder_width}"
             )
+        if model.parallel and self.tokens.output_form != "factored":
+            reason = "must be False with tokens.output_form='sequential', whose words follow on one another"
+            raise conflict("model.parallel", True, reason)
         training = self.training
         if training.accumulate > training.batch_size:
             reason = f"must be at most training.batch_size={training.batch_size}"
             raise conflict("training.accumulate", training.accumulate, reason)
+        if training.batch_start is not None and training.batch_start > training.batch_size:
+            reason = f"must be at most training.batch_size={training.batch_size}"
+            raise conflict("training.batch_start", training.batch_start, reason)
         if training.schedule == "constant" and training.period is not None:
             reason = "must not be given with training.schedule='constant'"
             raise conflict("training.period", training.period, reason)

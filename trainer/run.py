@@ -133,8 +133,9 @@ def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
 def _check_memory(recipe: Recipe) -> None:
     """Raise UserError if the model can certainly not be trained here."""
     count = weights(recipe)
-    # float32: weights, gradients, the optimiser's two moments, the average
-    needed = 4 * (4 + (recipe.training.average > 0)) * count
+    # float32: weights, gradients, the optimiser's moments, the average
+    moments = 2 if recipe.training.optimizer == "adamw" else 1
+    needed = 4 * (2 + moments + (recipe.training.average > 0)) * count
     if device().type == "cuda":
         there = torch.cuda.get_device_properties(0).total_memory
     else:

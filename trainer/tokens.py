@@ -66,16 +66,18 @@ class Tokens:
     @cached_property
     def mantissas(self) -> tuple[int, Floats] | None:
         """The slot whose word holds all digits of a number, and a value for each of its words, proportional
-        to its number and infinite for the empty one. None where several words share the digits, or all words
-        share a slot."""
+        to its number and infinite where it is never written. None where several words share the digits, or
+        all words share a slot, or the words of more than 3 digits are too many."""
         slot = max(0, self.encoding.words_per_number - 2)  # between sign and exponent
-        if slot > 1 or self.form == "sequential":
+        if slot > 1 or self.form == "sequential" or self.encoding.digits > 3:
             return None
         start, stop = self.encoding.slots[slot]
-        words = np.tile([first for first, _ in self.encoding.slots], (stop - start, 1))
+        smallest = self.encoding.encode(np.array([10.0 ** (self.encoding.digits - 1)]))  # with exponent 0
+        words = np.tile(smallest, (stop - start, 1))
         words[:, slot] = np.arange(start, stop)
         values = self.encoding.decode(words)
-        return slot, np.nan_to_num(values / np.nanmax(values), nan=np.inf)
+        written = (self.encoding.encode(np.nan_to_num(values)) == words).all(axis=1)
+        return slot, np.where(written, values, np.inf)
 
     @cached_property
     def length(self) -> int:

@@ -36,6 +36,7 @@ def batch(made: Recipe, count: int = 12) -> BATCH:
 CASES = [
     pytest.param(recipe(FIXED), id="fixed"),
     pytest.param(recipe(MIXED), id="mixed"),
+    pytest.param(recipe(MIXED, parallel=True), id="parallel"),
     pytest.param(recipe(FIXED, SEQUENTIAL), id="sequential"),
     pytest.param(recipe(MIXED, SEQUENTIAL, paper=True), id="paper"),
     pytest.param(recipe(FIXED, None, paper=True, decoder_width=16, decoder_heads=2), id="asymmetric"),
@@ -69,6 +70,10 @@ def test_the_cached_greedy_output_is_that_of_the_whole_model_at_every_position(m
 
 def test_a_prediction_does_not_see_the_targets_from_its_position_on(made):
     _, model, (inputs, targets, kinds) = made
+    if model.parallel:
+        none = states(model, inputs, targets.flip(1), kinds)
+        torch.testing.assert_close(states(model, inputs, targets, kinds), none)
+        return
     changed = targets.clone()
     changed[:, 2:] = torch.where(targets[:, 2:] >= 0, model.heads.slots[0][0] + 1, -1)
     changed[:, 2:, 1:] = targets[:, 2:, 1:]
@@ -191,6 +196,7 @@ def test_widths_and_depths_of_encoder_and_decoder_are_chosen_apart():
 
 def test_the_forward_pass_is_one_graph_without_breaks(made):
     _, model, arguments = made
+    torch.compiler.reset()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(*arguments), model(*arguments))
 
