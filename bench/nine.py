@@ -1,21 +1,23 @@
 """The nine problems on two cores: every recipe of small/ is trained as it is, one after another, each through
 a generator of its own over HTTP, and its best model scored on the same 10,000 held-out samples.
 
-Writes runs/nine/report.html, its pictures, and runs/nine/RESULTS.md; fails where a problem is right in less
-than 90% at 5% tolerance. With --more, goes on from there: other seeds of the three hardest problems, the
-other precision for two; and writes all of it as docs/RESULTS.md. Interrupted, that goes on where it was.
+Starts anew each time. Writes runs/nine/report.html, its pictures, and runs/nine/RESULTS.md; fails where a
+problem is right in less than 90% at 5% tolerance. With --more, goes on from there: other seeds of the three
+hardest problems, the other precision for two; and writes all of it as docs/RESULTS.md. Interrupted, --more
+goes on where it was.
 """
 
 import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import cyclopts
 from rich.console import Console
@@ -48,9 +50,12 @@ EXPLAINED = """\
 Accuracy is the paper's: the share of answers with a relative l1 error below the tolerance, or of the target's
 very words. Strict is the error alone, and for eigenvectors and svd the values must be right and the vectors
 orthonormal too. The ceiling is what the exact answer scores once it is rounded to three digits; invalid
-answers are no matrix of numbers, and wrong. Waiting is the share of the training that waited for samples."""
+answers are no matrix of numbers, and wrong. Seconds are of training, validations aside; waiting is the share
+of them that waited for samples. The curves against samples are the same on any machine but for rounding;
+those against seconds are not."""
 MATSTREAM = [sys.executable, "-m", "matstream"]
 FOLDER = Path("runs/nine")
+MADE = FOLDER / "made.json"
 
 
 class Training(NamedTuple):
@@ -61,64 +66,104 @@ class Training(NamedTuple):
     changes: dict[str, Any]
 
 
+FIRST = [Training(problem, f"nine-{problem}", {}) for problem in PROBLEMS]
+
+
 def main(*, more: bool = False) -> None:
     """Train the nine problems; with --more, other seeds and precisions beside the runs that are there."""
-    first = [Training(problem, f"nine-{problem}", {}) for problem in PROBLEMS]
+    others = go_on() if more else []
     if not more:
-        for old in Path("runs").glob("nine-*"):
-            shutil.rmtree(old)
-        started = time.perf_counter()
-        for training in first:
-            train(training, resume=False)
-        record(time.perf_counter() - started)
-    others = list(beside(first)) if more else []
-    for training in others:
-        if not (folder(training) / "result.json").is_file():
-            train(training, resume=(folder(training) / "metrics.jsonl").is_file())
-    runs = [str(folder(training)) for training in first]
-    subprocess.run([*MATSTREAM, "report", *runs, "--out", str(FOLDER)], check=True)
-    text = results(first, others)
+        start_anew()
+    runs = [str(folder(training)) for training in FIRST]
+    run("report", *runs, "--out", str(FOLDER))
+    text = results(others)
     (FOLDER / "RESULTS.md").write_text(text, encoding="utf-8")
     if more:
         shutil.copy(FOLDER / "report-curves.png", "docs/results.png")
         Path("docs/RESULTS.md").write_text(text.replace("report-curves.png", "results.png"), encoding="utf-8")
-    Console(width=140).print(Markdown(text))
-    if missed(first):
-        sys.exit(verdict(first))
+    Console(width=140).print(Markdown("\n".join(line for line in text.splitlines() if line[:2] != "![")))
+    if below(others):
+        sys.exit(verdict(others))
 
 
-def beside(first: list[Training]) -> Iterator[Training]:
-    """Two problems in another precision, and those that did worst from other seeds, of the samples and of the
-    first weights."""
-    for problem, precision in PRECISIONS.items():
-        yield Training(problem, f"nine-{problem}-{precision}", {"training.precision": precision})
-    for training in sorted(first, key=accuracy)[:HARDEST]:
-        for seed in SEEDS:
-            seeds = {"stream.seed": seed, "training.seed": seed}
-            yield Training(training.problem, f"nine-{training.problem}-seed-{seed}", seeds)
+def start_anew() -> None:
+    """Train the nine problems, in the place of all that was trained here before."""
+    made = {"commit": commit(), "processor": processor()}
+    for training in [*FIRST, *precisions(), *seeds(FIRST)]:
+        shutil.rmtree(folder(training), ignore_errors=True)
+    started = time.perf_counter()
+    for training in FIRST:
+        train(training, resume=False)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    made["seconds"] = time.perf_counter() - started
+    MADE.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
-def missed(first: list[Training]) -> list[str]:
-    """The problems that did not reach the goal."""
-    return [training.problem for training in first if accuracy(training) < GOAL]
+def go_on() -> list[Training]:
+    """Train what stands beside the nine, as far as it is not there."""
+    missing = [str(folder(training)) for training in FIRST if not finished(training)]
+    if missing or not MADE.is_file():
+        sys.exit(f"nine: {', '.join(missing) or MADE} is not there: run make nine first, to its end")
+    made, now = (name.removesuffix("-dirty") for name in (json.loads(MADE.read_text())["commit"], commit()))
+    if made != now:
+        sys.exit(f"nine: the runs are of commit {made}, this is {now}: check that one out, or run make nine")
+    others = [*precisions(), *seeds(sorted(FIRST, key=accuracy)[:HARDEST])]
+    for training in others:
+        if not finished(training):
+            train(training, resume=(folder(training) / "metrics.jsonl").is_file())
+    return others
 
 
-def verdict(first: list[Training]) -> str:
-    """What reached the goal, in a sentence."""
-    below = ", ".join(missed(first))
-    return f"Under {GOAL:.0%} at 5%: {below}." if below else f"Every problem is at {GOAL:.0%} or more at 5%."
+def precisions() -> list[Training]:
+    """Two problems in another precision."""
+    return [
+        Training(problem, f"nine-{problem}-{precision}", {"training.precision": precision})
+        for problem, precision in PRECISIONS.items()
+    ]
+
+
+def seeds(trainings: Sequence[Training]) -> list[Training]:
+    """Problems from other seeds, of the samples and of the first weights."""
+    return [
+        Training(
+            training.problem,
+            f"nine-{training.problem}-seed-{seed}",
+            {"stream.seed": seed, "training.seed": seed},
+        )
+        for training in trainings
+        for seed in SEEDS
+    ]
 
 
 def train(training: Training, *, resume: bool) -> None:
     """Train and score, as `matstream train` does."""
-    how = "--resume" if resume else "--overwrite"
     flags = [word for key, value in training.changes.items() for word in (f"--{key}", str(value))]
-    command = [*MATSTREAM, "train", f"small/{training.problem}", "--run", training.run, how, *flags]
-    subprocess.run(command, check=True)
+    how = "--resume" if resume else "--overwrite"
+    run("train", f"small/{training.problem}", "--run", training.run, how, *flags)
+
+
+def run(*arguments: str) -> None:
+    """Run matstream, without a GPU, and end if it fails; told to stop, let it stop by itself first."""
+    process = subprocess.Popen([*MATSTREAM, *arguments], env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # which it was sent too
+        process.wait()
+        raise
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
+    if status:
+        sys.exit(status)  # it has said why
 
 
 def folder(training: Training) -> Path:
     return Path("runs") / training.run
+
+
+def finished(training: Training) -> bool:
+    return (folder(training) / "result.json").is_file()
 
 
 def result(training: Training) -> dict[str, Any]:
@@ -130,14 +175,24 @@ def accuracy(training: Training) -> float:
     return float(result(training)["accuracy"]["0.05"])
 
 
-def record(seconds: float) -> None:
-    """Keep what the results cannot tell afterwards."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+def below(others: Sequence[Training]) -> list[str]:
+    """The runs that did not reach the goal."""
+    return [training.run.removeprefix("nine-") for training in [*FIRST, *others] if accuracy(training) < GOAL]
+
+
+def verdict(others: Sequence[Training]) -> str:
+    """What reached the goal, in a sentence."""
+    missed = ", ".join(below(others))
+    return (
+        f"Under {GOAL:.0%} at 5%: {missed}." if missed else f"Every problem is at {GOAL:.0%} or more at 5%."
     )
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    made = {"seconds": seconds, "commit": commit.stdout.strip() or "unknown", "processor": processor()}
-    (FOLDER / "made.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+
+
+def commit() -> str:
+    """The commit that is checked out, `-dirty` behind it where files differ."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
 
 
 def processor() -> str:
@@ -147,38 +202,40 @@ def processor() -> str:
     if cpuinfo.is_file():
         lines = cpuinfo.read_text().splitlines()
         name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
 
 
-def results(first: list[Training], others: list[Training]) -> str:
+def results(others: Sequence[Training]) -> str:
     """All results, as Markdown."""
-    made = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
+    made = json.loads(MADE.read_text(encoding="utf-8"))
     seeded = [training for training in others if "training.seed" in training.changes]
     precise = [training for training in others if "training.precision" in training.changes]
-    one = result(first[0])
+    one = result(FIRST[0])
     how = HOW.format(
         minutes=f"{made['seconds'] / 60:.0f}",
         commit=made["commit"],
         processor=made["processor"],
         torch=one["torch"],
         samples=f"{one['test_samples']:,}",
-        verdict=verdict(first),
+        verdict=verdict(others),
     )
     curves = "![Learning curves](report-curves.png)"
-    parts = ["# Nine problems on two cores", how, table(first, seeded), EXPLAINED, curves]
-    if seeded:
+    parts = ["# Nine problems on two cores", how, table(seeded), EXPLAINED, curves]
+    if others:
         parts += [
             "## Other seeds",
             "Of all samples and of the first weights, for the problems that did worst.",
             seeds_table(seeded),
+            "## Another precision",
+            "The same samples and first weights.",
+            precision_table(precise),
+            "`make results` trained these, after `make nine`, and wrote this page.",
         ]
-    if precise:
-        parts += ["## Another precision", "The same samples and first weights.", precision_table(precise)]
-        parts += ["`make results` trained these, after `make nine`, and wrote this page."]
     return "\n\n".join(parts) + "\n"
 
 
-def table(first: list[Training], seeded: list[Training]) -> str:
+def table(seeded: Sequence[Training]) -> str:
     """A line for each problem."""
     head = (
         "problem",
@@ -192,9 +249,9 @@ def table(first: list[Training], seeded: list[Training]) -> str:
         "seeds",
     )
     rows = []
-    for training in first:
+    for training in FIRST:
         found = result(training)
-        seeds = 1 + sum(other.problem == training.problem for other in seeded)
+        runs = 1 + sum(other.problem == training.problem for other in seeded)
         rows.append(
             (
                 training.problem,
@@ -205,44 +262,48 @@ def table(first: list[Training], seeded: list[Training]) -> str:
                 f"{found['accuracy_strict']['0.05']:.1%}",
                 f"{found['ceiling']['0.05']:.1%}",
                 str(found["invalid"]),
-                str(seeds),
+                str(runs),
             )
         )
     return markdown(head, rows)
 
 
-def seeds_table(seeded: list[Training]) -> str:
+def seeds_table(seeded: Sequence[Training]) -> str:
     """Accuracies at 5% by seed, and how far apart they are."""
     rows = []
     for problem in dict.fromkeys(training.problem for training in seeded):
-        runs = [Training(problem, f"nine-{problem}", {}), *(run for run in seeded if run.problem == problem)]
-        shares = [accuracy(run) for run in runs]
+        runs = [training for training in [*FIRST, *seeded] if training.problem == problem]
+        shares = [accuracy(training) for training in runs]
         spread = f"{100 * (max(shares) - min(shares)):.1f} points"
         rows.append((problem, *(f"{share:.1%}" for share in shares), spread))
-    return markdown(("problem", "seed 0", "seed 1", "seed 2", "spread"), rows)
+    return markdown(("problem", *(f"seed {seed}" for seed in (0, *SEEDS)), "spread"), rows)
 
 
-def precision_table(precise: list[Training]) -> str:
+def precision_table(precise: Sequence[Training]) -> str:
     """Each problem in both precisions."""
     rows = []
-    for training in precise:
-        for run in (Training(training.problem, f"nine-{training.problem}", {}), training):
-            found = result(run)
-            shares = (f"{found['accuracy'][tau]:.1%}" for tau in TOLERANCES)
-            rows.append((training.problem, found["precision"], f"{found['train_seconds']:.0f}", *shares))
+    for problem in PRECISIONS:
+        for training in [*FIRST, *precise]:
+            if training.problem == problem:
+                found = result(training)
+                shares = (f"{found['accuracy'][tau]:.1%}" for tau in TOLERANCES)
+                rows.append((problem, found["precision"], f"{found['train_seconds']:.0f}", *shares))
     return markdown(("problem", "precision", "seconds", "5%", "2%", "1%", "0.5%"), rows)
 
 
-def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table; its columns but the first are numbers."""
     lines = [head, ("---", *["---:"] * (len(head) - 1)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _end(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     try:
         cyclopts.run(main)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)  # it has said why
+        sys.exit("nine: interrupted; make nine starts anew, make results goes on")
