@@ -3,7 +3,7 @@
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make bench-learning   small recipes until they are right in 90%, beside the published way at equal seconds
-# make nine     the nine problems of small/, one after another; runs/nine has the report and the table
+# make nine     the nine problems of small/, one after another, anew; runs/nine has the report and the table
 # make results  after that: other seeds and precisions beside them; writes docs/RESULTS.md
 # make clean    remove the environment and the caches; runs/ stays
 #

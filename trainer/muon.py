@@ -61,11 +61,17 @@ def orthogonal(matrices: Tensor) -> Tensor:
         return orthogonal(matrices.mT).mT
     matrices = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=_TINY)
     gram = matrices.mT @ matrices  # (B, n, n)
-    a, b, c = _COEFFICIENTS
-    product = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device).expand_as(gram)
-    for _ in range(_STEPS):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal(dim1=1, dim2=2).add_(a)
-        product = product @ factor
+    product = factor = _factor(gram)
+    for _ in range(_STEPS - 1):
         gram = factor @ gram @ factor
+        factor = _factor(gram)
+        product = product @ factor
     return matrices @ product
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """p(G), by which the quintic multiplies matrices of these Gram matrices (B, n, n)."""
+    a, b, c = _COEFFICIENTS
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor
