@@ -1,4 +1,4 @@
-"""What a step does to the weights: optimisers, averaging, and what they take as functions of samples seen."""
+"""What a step does to the weights: optimisers, learning rate, clipping, averaging."""
 
 import copy
 import math
@@ -84,14 +84,6 @@ def learning_rate(training: TrainingSection, samples: int) -> float:
         training.schedule
     ]
     return training.learning_rate * (lowest + (1 - lowest) * height)
-
-
-def batch_size(training: TrainingSection, samples: int) -> int:
-    """The samples of the step that begins after `samples`, the last step aside."""
-    if training.batch_start is None:
-        return training.batch_size
-    doublings = min(samples // training.batch_growth, 64)
-    return min(training.batch_start << doublings, training.batch_size)
 
 
 class Average:

@@ -68,10 +68,6 @@ class TrainingSection(_Section):
 
     samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
     batch_size: int = Field(64, ge=1, le=1_000_000)
-    batch_start: int | None = Field(
-        None, ge=1, description="samples of the first steps, doubled until they are `batch_size`"
-    )
-    batch_growth: int = Field(25_600, ge=1, description="samples after which steps double")
     accumulate: int = Field(1, ge=1, description="parts a batch is learned from in, to save memory")
     near: float = Field(
         0.01,
@@ -158,9 +154,6 @@ class Recipe(_Section):
         if training.accumulate > training.batch_size:
             reason = f"must be at most training.batch_size={training.batch_size}"
             raise conflict("training.accumulate", training.accumulate, reason)
-        if training.batch_start is not None and training.batch_start > training.batch_size:
-            reason = f"must be at most training.batch_size={training.batch_size}"
-            raise conflict("training.batch_start", training.batch_start, reason)
         if training.schedule == "constant" and training.period is not None:
             reason = "must not be given with training.schedule='constant'"
             raise conflict("training.period", training.period, reason)

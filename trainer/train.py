@@ -15,7 +15,7 @@ from trainer.evaluate import Answers, Solver, answers, summaries
 from trainer.loader import Batch, Loader, StoppedError, on_device
 from trainer.metrics import Metrics
 from trainer.model import device
-from trainer.optimiser import batch_size, learning_rate
+from trainer.optimiser import learning_rate
 from trainer.progress import TrainingProgress
 from trainer.recipe import TrainingSection
 from trainer.run import Run
@@ -140,8 +140,7 @@ def _loader(run: Run, urls: Sequence[str], position: int, solver: Solver) -> Loa
 def _batches(loader: Loader, training: TrainingSection, stop: threading.Event) -> Iterator[Batch]:
     """What each step learns from, in order; the last may be smaller."""
     while loader.position < training.samples:
-        size = batch_size(training, loader.position)
-        yield loader.take(min(size, training.samples - loader.position), stop)
+        yield loader.take(min(training.batch_size, training.samples - loader.position), stop)
 
 
 def _note_fingerprint(position: Position, now: str) -> None:

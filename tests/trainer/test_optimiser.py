@@ -7,7 +7,7 @@ import torch
 
 from trainer.loader import Batch
 from trainer.model import Transformer, build
-from trainer.optimiser import Average, Optimiser, backward, batch_size, learning_rate
+from trainer.optimiser import Average, Optimiser, backward, learning_rate
 from trainer.recipe import Recipe, TrainingSection, read_recipe
 
 TRAINING = TrainingSection(samples=10_000, batch_size=100, learning_rate=1e-2, warmup=1_000)
@@ -38,13 +38,6 @@ def test_the_rate_stays_where_it_is_at_the_end_of_a_period(schedule):
     falling = rates(schedule=schedule, period=4_500, final_learning_rate=0.5)[10:]
     assert falling[22] > 0.6e-2
     assert falling[45:] == pytest.approx([0.5e-2] * 46)
-
-
-def test_steps_double_with_the_samples_seen_from_their_first_size_to_their_last():
-    assert {batch_size(TRAINING, samples) for samples in (0, 5_000, 10**18)} == {100}
-    growing = TRAINING.model_copy(update={"batch_start": 30, "batch_growth": 1_000})
-    sizes = [batch_size(growing, samples) for samples in (0, 999, 1_000, 1_999, 2_000, 10**18)]
-    assert sizes == [30, 30, 60, 60, 100, 100]
 
 
 def recipe(**training: object) -> Recipe:
