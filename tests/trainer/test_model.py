@@ -202,11 +202,14 @@ def test_the_forward_pass_is_one_graph_without_breaks(made):
 
 
 @pytest.mark.parametrize("stream", [FIXED, MIXED])
-@pytest.mark.parametrize("form", ["factored", "sequential"])
+@pytest.mark.parametrize(
+    ("form", "parallel"), [("factored", False), ("factored", True), ("sequential", False)]
+)
 @pytest.mark.parametrize("output", [("P10", 3), ("P1000", 3), ("P1000", 7), ("B1999", 2), ("FP15", 3)])
-def test_an_untrained_model_kept_to_the_grammar_writes_matrices_only(stream, form, output):
+def test_an_untrained_model_kept_to_the_grammar_writes_matrices_only(stream, form, parallel, output):
     name, digits = output
-    made = recipe(stream, {"output": name, "output_digits": digits, "output_form": form})
+    tokens = {"output": name, "output_digits": digits, "output_form": form}
+    made = recipe(stream, tokens, parallel=parallel)
     model, write = build(made), made.target_tokens()
     inputs, _, kinds = batch(made, 60)
     for kind in kinds.unique().tolist():

@@ -55,6 +55,9 @@ def test_a_recipe_may_be_a_file(tmp_path):
         ("model", "heads", 7, "must divide model.width=128"),
         ("model", "decoder_heads", 7, "must divide the decoder's width 128"),
         ("model", "paper", "perhaps", "valid boolean"),
+        ("training", "near", 0.06, r"less than or equal to 0\.05"),
+        ("training", "near", float("nan"), "finite"),
+        ("training", "gradient_clip", float("inf"), "finite"),
         ("training", "accumulate", 65, "at most training.batch_size=64"),
         ("training", "optimizer", "sgd", "'adamw' or 'muon'"),
         ("training", "schedule", "step", "'constant', 'cosine' or 'linear'"),
@@ -70,6 +73,11 @@ def test_a_bad_value_is_refused_naming_the_key_and_what_is_allowed(section, key,
     with pytest.raises(UserError, match=allowed) as raised:
         read_recipe(DOCUMENT, {section: {key: value}})
     assert (key if section != "optimiser" else section) in str(raised.value)
+
+
+def test_answers_written_word_by_word_cannot_be_written_at_once():
+    with pytest.raises(UserError, match=r"model\.parallel=True: must be False with tokens\.output_form="):
+        read_recipe(DOCUMENT, {"model": {"parallel": True}, "tokens": {"output_form": "sequential"}})
 
 
 def test_what_is_missing_is_named():

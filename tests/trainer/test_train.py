@@ -241,6 +241,7 @@ def test_a_few_shots_go_on_from_a_trained_run(here, server, tmp_path):
     [
         ({"stream__operation": "symmetric_inverse"}, {"tokens__output": "P10", "tokens__output_digits": 5}),
         ({"stream__operation": "add,svd", "stream__dim": "1-3"}, {"training__accumulate": 3}),
+        ({"stream__operation": "add,svd", "stream__dim": "1-3"}, {"model__parallel": True}),
         ({"stream__operation": "matvec", "stream__dim": "1-2", "stream__cols": "2-3"}, SEQUENTIAL),
         ({"stream__operation": "eigenvectors"}, SEQUENTIAL | {"model__paper": True, "tokens__input": "FP15"}),
         ({"stream__noise": 0.1}, {"training__optimizer": "muon", "training__precision": "bf16"}),
