@@ -13,7 +13,8 @@ import pytest
 from bench import nine
 
 STAND_IN = """
-import json, pathlib, sys, time
+import json, pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in the background
 command, *rest = sys.argv[1:]
 if command == "report":
     folder = pathlib.Path(rest[rest.index("--out") + 1])
@@ -26,8 +27,8 @@ folder.mkdir(parents=True, exist_ok=True)
 with pathlib.Path("trained").open("a") as log:
     print(options["--run"], "resumed" if "--resume" in rest else "anew", file=log)
 if name == "small/svd" and pathlib.Path("slow").exists():
-    (folder / "metrics.jsonl").touch()
     try:
+        (folder / "metrics.jsonl").touch()
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(1)
@@ -111,7 +112,8 @@ def test_more_needs_all_nine_of_the_same_commit(place):
 def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, number):
     nine.main()
     (place / "slow").touch()
-    code = f"from bench import nine; nine.MATSTREAM = {nine.MATSTREAM}; import runpy, signal, sys\n"
+    code = f"from bench import nine; nine.MATSTREAM = {nine.MATSTREAM}; import signal\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "signal.signal(signal.SIGTERM, nine._end)\nnine.main(more=True)"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(
@@ -122,7 +124,6 @@ def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, numb
     while not (run / "metrics.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(0.3)  # so that it sleeps
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
