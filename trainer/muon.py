@@ -1,7 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal (K. Jordan et al., 2024), in float32 and many at a time.
 
-PyTorch's own computes in bfloat16, one matrix after another: on processors without bfloat16 thirty times
-slower than what follows, and twice on those that have it (docs/LOG.md).
+PyTorch's own computes in bfloat16, one matrix after another: on a processor without bfloat16 some twenty
+times slower than what follows; on one with it the same on one thread, slower on two (docs/LOG.md).
 """
 
 from collections.abc import Callable, Iterable
