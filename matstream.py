@@ -7,17 +7,22 @@ torch and the trainer no FastAPI.
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter, validators
+from pydantic import ValidationError
+from rich.console import Console
 
-from shared.errors import UserError
+from shared.encodings import ENCODINGS
+from shared.errors import RefusedError, UserError, explain
+from shared.files import written_aside
+from shared.spec import SampleRange, StreamSpec
 
 RUNS = Path("runs")
 Setting = dict[str, str] | None  # values of one section of a recipe, by key
@@ -32,10 +37,8 @@ _EXTRA = {
     "scipy": "generator",
     "threadpoolctl": "generator",
     "uvicorn": "generator",
-    "httpx": "trainer",
     "matplotlib": "trainer",
     "safetensors": "trainer",
-    "stamina": "trainer",
     "tensorboard": "trainer",
     "tomli_w": "trainer",
     "torch": "trainer",
@@ -49,7 +52,125 @@ app = App(
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
 app.command("generator_service.cli:serve", name="serve", help="Serve streams over HTTP until interrupted.")
-app.command("generator_service.cli:sample", name="sample", help="Print or keep sample problems.")
+
+
+@app.command
+def sample(
+    operation: str,
+    /,
+    *,
+    dim: str,
+    cols: str | None = None,
+    coefficients: str | None = None,
+    scale: str | None = None,
+    spectrum: str | None = None,
+    structure: str | None = None,
+    noise: str | None = None,
+    max_abs: str | None = None,
+    seed: str = "0",
+    split: str = "train",
+    start: str = "0",
+    count: Annotated[str, Parameter(name=["--count", "-n"])] = "1",
+    format: Literal["table", "json", "arrow"] = "table",  # noqa: A002
+    encoding: str | None = None,
+    out: Path | None = None,
+    generator: str | None = None,
+) -> None:
+    """Print or keep sample problems, made here or by a running generator.
+
+    Parameters
+    ----------
+    operation
+        One operation, or several separated by commas.
+    dim
+        Rows of a matrix: 5, or 5-15 drawn per sample.
+    cols
+        Columns, the same way, drawn apart; without it matrices are square.
+    coefficients
+        uniform or gaussian.
+    scale
+        The s of the coefficients: a number, or 1-100 drawn per sample.
+    spectrum
+        Law of the eigenvalues of symmetric matrices; several separated by commas.
+    structure
+        A structured ensemble, such as toeplitz or condition-100.
+    noise
+        Level of normal noise on the input.
+    max_abs
+        Draw a sample again when an entry exceeds this.
+    seed
+        Another seed is another stream.
+    split
+        train, valid or test.
+    start
+        Index of the first sample.
+    count
+        How many samples.
+    format
+        table for people, json (at most 100 samples), or arrow, an Arrow IPC file (with --out).
+    encoding
+        Also write each matrix in the words of this encoding, in json.
+    out
+        File to write instead of the terminal.
+    generator
+        URL of a running generator; without it the samples are made here.
+    """
+    from generator_service import sample as samples_for
+    from generator_service.samples_json import MAX_JSON_SAMPLES
+    from generator_service.stream import batches, default_batch_rows
+
+    given = {
+        "operation": operation,
+        "dim": dim,
+        "cols": cols,
+        "coefficients": coefficients,
+        "scale": scale,
+        "spectrum": spectrum,
+        "structure": structure,
+        "noise": noise,
+        "max_abs": max_abs,
+    }
+    try:
+        spec = StreamSpec.model_validate({name: value for name, value in given.items() if value is not None})
+        samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
+    except ValidationError as error:
+        raise RefusedError(explain(error.errors(), StreamSpec)) from None
+    if format != "arrow" and samples.count > MAX_JSON_SAMPLES:
+        raise UserError(
+            f"count={samples.count}: must be at most {MAX_JSON_SAMPLES} as {format}; use --format arrow"
+        )
+    if encoding is not None and (format != "json" or encoding not in ENCODINGS):
+        raise UserError(f"encoding={encoding!r}: must be one of {', '.join(ENCODINGS)}, with --format json")
+    if format == "arrow" and out is None:
+        raise UserError("--format arrow needs --out FILE")
+    if generator is None:
+        made = batches(spec, samples, default_batch_rows(spec))
+    else:
+        from trainer.client import stream as samples_from
+
+        address = samples.model_dump()
+        made = samples_from(generator, spec, **address, patience=0.0)
+    try:
+        if out is not None and format == "arrow":
+            written = samples_for.write_arrow(out, made)
+            sys.stdout.write(f"{out}: {written:,} samples\n")
+            return
+        if format == "json":
+            text = samples_for.as_json(spec, samples, made, encoding)
+        elif out is None:
+            samples_for.show(spec, made, Console())
+            return
+        else:
+            table = StringIO()
+            samples_for.show(spec, made, Console(file=table))
+            text = table.getvalue()
+        if out is None:
+            sys.stdout.write(text)
+            return
+        with written_aside(out) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror or error}") from None
 
 
 @app.command
@@ -229,27 +350,14 @@ def _loading() -> Iterator[None]:
 
 @contextmanager
 def _generators(urls: list[str] | None) -> Iterator[list[str]]:
-    """The given generators, or one of our own: a child that ends when its standard input closes.
-
-    It has its own session, so that Ctrl-C reaches only the trainer, and its input closes with this process
-    however that ends.
-    """
+    """The given generators, or one of our own."""
     if urls:
         yield urls
         return
-    command = [sys.executable, "-m", "matstream", "serve", "--port", "0", "--embedded"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        url = child.stdout.readline().strip()
-        if not url:
-            raise UserError("the embedded generator did not start: its reason stands above")
-        try:
-            yield [url]
-        finally:
-            child.stdin.close()
+    from trainer.embedded import embedded_generator
+
+    with embedded_generator() as url:
+        yield [url]
 
 
 def _fail(sentence: str, status: int) -> None:

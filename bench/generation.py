@@ -11,8 +11,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-import httpx
 import numpy as np
 import psutil
 from rich.console import Console
@@ -30,6 +27,7 @@ from generator_service import numerics  # one BLAS thread here too
 from shared.spec import StreamSpec
 from shared.wire import Matrices, from_batch
 from trainer.client import stream
+from trainer.embedded import embedded_generator
 
 # operation -> what NumPy alone does with ready inputs (B, m, w)
 BARE: dict[str, Callable[[np.ndarray], object]] = {
@@ -147,14 +145,9 @@ def _machine() -> dict[str, Any]:
 
 @contextmanager
 def _generator() -> Iterator[tuple[str, psutil.Process]]:
-    command = [sys.executable, "-m", "matstream", "serve", "--port", "0", "--embedded"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            url = child.stdout.readline().strip()
-            httpx.get(f"{url}/readyz", trust_env=False).raise_for_status()
-            yield url, psutil.Process(child.pid)
-        finally:
-            child.stdin.close()
+    with embedded_generator() as url:
+        [child] = psutil.Process().children()
+        yield url, child
 
 
 def _show(

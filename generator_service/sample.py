@@ -1,13 +1,8 @@
-"""Samples for the command line: made here or read from a generator; as a table, JSON or an Arrow file."""
+"""Samples for the command line: as a table, JSON or an Arrow file."""
 
 import itertools
-import json
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
 import pyarrow as pa
@@ -17,37 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from generator_service import samples_json
-from generator_service.stream import batches, default_batch_rows
-from shared.errors import UserError, first_line
 from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
-from shared.urls import LOOPBACK, authorization, host_of
-from shared.wire import from_batch, read_stream, select
-
-
-def samples_of(spec: StreamSpec, samples: SampleRange, generator: str | None) -> Iterator[pa.RecordBatch]:
-    """The samples, made here or read, verified, from the generator at a URL.
-
-    Raises UserError for a generator that cannot be reached or refuses; WireError for a damaged answer.
-    """
-    if generator is None:
-        yield from batches(spec, samples, default_batch_rows(spec))
-        return
-    direct = host_of(generator) in LOOPBACK
-    opener = build_opener(ProxyHandler({})) if direct else build_opener()
-    query = urlencode({**spec.fields(), **samples.model_dump()})
-    request = Request(f"{generator.rstrip('/')}/v1/stream?{query}", headers=authorization())
-    try:
-        with opener.open(request, timeout=60) as response:
-            batches_read = read_stream(response, spec, samples)
-            while (batch := next(batches_read, None)) is not None:
-                yield batch
-    except HTTPError as error:
-        raise UserError(f"{generator} answered {error.code}: {_detail(error)}") from None
-    except URLError as error:
-        raise UserError(f"{generator} cannot be reached: {error.reason}") from None
-    except (OSError, HTTPException) as error:
-        raise UserError(f"{generator} broke off its answer: {first_line(error)}") from None
+from shared.wire import from_batch, select
 
 
 def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> None:
@@ -100,10 +67,3 @@ def _grid(matrix: NDArray[np.float64]) -> str:
     words = [[f"{value:.4g}" for value in row] for row in matrix]
     width = max(len(word) for row in words for word in row)
     return "\n".join("  ".join(word.rjust(width) for word in row) for row in words)
-
-
-def _detail(error: HTTPError) -> str:
-    try:
-        return str(json.loads(error.read())["detail"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)

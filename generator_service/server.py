@@ -30,11 +30,11 @@ WORKERS_GRACE_SECONDS = 3.0
 REQUEST_SECONDS = 10  # in which the head of a request is to come
 
 
-def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
+def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes.
 
-    An embedded service writes its URL as the only line on standard output. Raises UserError if it cannot
-    listen, or for a setting in the environment that is none.
+    An embedded service writes its URL to the file descriptor `embedded`, and closes that. Raises UserError if
+    it cannot listen, or for a setting in the environment that is none.
     """
     for settings in (Limits, Access):
         _check(settings)
@@ -48,7 +48,7 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
         h11_max_incomplete_event_size=1 << 18,  # of headers: long ones get an answer in words
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
-        log_config=configuration("WARNING" if embedded else "INFO"),
+        log_config=configuration("INFO" if embedded is None else "WARNING"),
         access_log=False,  # log_requests writes a line for each request
         server_header=False,
     )
@@ -61,8 +61,8 @@ def run(host: str, port: int, workers: int, *, embedded: bool) -> None:
             Multiprocess(config, [listener]).run()
         return
     server = _Server(config)
-    if embedded:
-        server.announced_url = url
+    if embedded is not None:
+        server.announcement = embedded, f"{url}\n"
         threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
     server.run(sockets=[listener])
 
@@ -105,14 +105,15 @@ class _Impatient(H11Protocol):
 class _Server(uvicorn.Server):
     """uvicorn raises the signal that ended it again, so that its process dies of it; ours exits 0."""
 
-    announced_url: str | None = None  # written on standard output once it can be used
+    announcement: tuple[int, str] | None = None  # where it is written, and what, once the service can be used
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and self.announced_url:
+        if self.started and self.announcement is not None:
+            descriptor, text = self.announcement
             # whoever started it may be gone: then standard input has ended too
-            with contextlib.suppress(BrokenPipeError):
-                os.write(sys.stdout.fileno(), f"{self.announced_url}\n".encode())
+            with contextlib.suppress(BrokenPipeError), open(descriptor, "w", encoding="ascii") as announced:
+                announced.write(text)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,25 +1,54 @@
 """Addresses of generators, as people give them, and the key for them."""
 
+import ipaddress
 import os
+import re
 from urllib.parse import urlsplit
 
 from shared.errors import UserError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # reached directly, whatever proxy the environment names
+_KEY = re.compile(r"[!-~]+")  # what a header can carry, without spaces
 
 
-def host_of(url: str) -> str:
-    """The host of a generator's URL. Raises UserError for what is no such URL."""
+def checked_url(url: str) -> str:
+    """A generator's URL, to which a path can be added. Raises UserError for what is no such URL."""
     try:
         address = urlsplit(url)
-        if address.scheme in ("http", "https") and address.hostname and address.port != 0:
-            return address.hostname
+        plain = not (address.query or address.fragment) and "?" not in url and "#" not in url
+        if plain and address.scheme in ("http", "https") and address.hostname and address.port != 0:
+            return url.rstrip("/")
     except ValueError:  # a port that is none
         pass
-    raise UserError(f"generator {url!r}: must be a URL like http://127.0.0.1:8000")
+    raise UserError(
+        f"generator {without_password(url)!r}: must be a URL like http://127.0.0.1:8000, without ? and #"
+    )
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: without the name and the password that it may hold."""
+    return re.sub(r"(?<=//)[^/?#]*@", "", url)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine: reached directly, whatever proxy the environment names."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def authorization() -> dict[str, str]:
-    """The header that holds the API key of MATSTREAM_API_KEY in the environment, if there is one."""
-    key = os.environ.get("MATSTREAM_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    """The header that holds the API key of MATSTREAM_API_KEY in the environment, if there is one.
+
+    Raises UserError, which does not show it, for a key that no header can carry.
+    """
+    key = os.environ.get("MATSTREAM_API_KEY", "").strip()
+    if not key:
+        return {}
+    if not _KEY.fullmatch(key):
+        raise UserError(
+            "MATSTREAM_API_KEY: must be one key of plain letters, digits and signs, without spaces or line "
+            "breaks in it"
+        )
+    return {"Authorization": f"Bearer {key}"}

@@ -9,13 +9,14 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shared.errors import UserError, first_line
+from shared.arrow_bytes import ArrowBytes, Source, WireError
+from shared.errors import first_line
 from shared.operations import Shape
 from shared.spec import SampleRange, StreamSpec
 
@@ -24,10 +25,6 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
 _PREFIX = b"matstream."
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
-
-
-class WireError(UserError):
-    """A stream that is cut, damaged, or not the one that was asked for."""
 
 
 class Matrices(NamedTuple):
@@ -71,12 +68,6 @@ class Samples:
     residual: NDArray[np.float64]  # (B,)
     attempt: NDArray[np.uint8]  # (B,)
     operation: NDArray[np.int8] | None  # (B,), positions in spec.operation; None where there is one
-
-
-class Source(Protocol):
-    """A binary stream: `read(n)` returns at most n bytes, none at its end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schema:
@@ -175,10 +166,10 @@ def write_stream(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterat
 def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Iterator[pa.RecordBatch]:
     """Read an Arrow IPC stream of `samples` of `spec`, yielding each batch once it is verified.
 
-    Raises WireError for a stream that is cut, damaged, followed by other bytes, or of another spec,
-    seed, split, range or wire version. What `source` itself raises passes through.
+    Raises WireError for a stream that is cut, damaged, followed by other bytes, larger than such samples can
+    be, or of another spec, seed, split, range or wire version. What `source` itself raises passes through.
     """
-    tail = _Tail(source)
+    tail = ArrowBytes(source, largest_stream(spec, samples.count))
     try:
         reader = pa.ipc.open_stream(pa.PythonFile(tail, mode="r"))
         _check_schema(reader.schema, spec, samples)
@@ -203,6 +194,13 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
         raise WireError("the stream is cut: its end mark is missing")
     if tail.read(1):
         raise WireError("the stream is followed by bytes that do not belong to it")
+
+
+def largest_stream(spec: StreamSpec, count: int) -> int:
+    """The bytes that a stream of `count` samples of `spec` has at most, its schema and its batches' frames
+    included: what is longer is damaged or hostile, and is not read to its end."""
+    entries = spec.max_entries(*spec.extreme_dims()[1])
+    return (1 << 20) + count * (8 * entries * 9 // 8 + 256)
 
 
 def provenance(schema: pa.Schema) -> dict[str, str]:
@@ -310,27 +308,3 @@ class _BufferList:
     def take(self) -> list[Any]:
         taken, self._buffers = self._buffers, []
         return taken
-
-
-class _Tail:
-    """A source that remembers the last bytes read from it, and the error its reading ended with."""
-
-    closed = False
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.last = b""
-        self.error: BaseException | None = None
-
-    def read(self, size: int) -> bytes:
-        parts, missing = [], size
-        try:
-            while missing > 0 and (part := self._source.read(missing)):
-                parts.append(part)
-                missing -= len(part)
-        except BaseException as error:
-            self.error = error
-            raise
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.last = (self.last + data)[-8:] if len(data) < 8 else data[-8:]
-        return data

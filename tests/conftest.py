@@ -31,23 +31,27 @@ class Server(NamedTuple):
 @contextlib.contextmanager
 def _serving(embedded: bool = True, workers: int = 1, **environment: str) -> Iterator[Server]:
     port = 0 if embedded else _free_port()
+    reading, writing = os.pipe()
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
                 "from generator_service.cli import serve;"
-                f"serve(port={port}, workers={workers}, embedded={embedded})",
+                f"serve(port={port}, workers={workers}, embedded={writing if embedded else None})",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if embedded else subprocess.DEVNULL,
+            pass_fds=(writing,),
             stderr=stderr,
             env=os.environ | environment,
             cwd=ROOT,
             text=True,
         )
+        os.close(writing)
         try:
-            url = process.stdout.readline().strip() if embedded else f"http://127.0.0.1:{port}"
+            with open(reading, encoding="ascii") as announced:
+                url = announced.read().strip() if embedded else f"http://127.0.0.1:{port}"
             _wait_until_it_accepts(url, process)
             yield Server(url, process, stderr)
         finally:

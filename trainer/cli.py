@@ -10,6 +10,7 @@ from rich.table import Table
 
 from shared.errors import UserError
 from trainer import report as reports
+from trainer.client import PATIENCE, Client
 from trainer.evaluate import save, summaries
 from trainer.model import weights
 from trainer.pretrained import export, load
@@ -30,15 +31,19 @@ def train_run(run: Run, urls: Sequence[str], *, resume: bool) -> None:
     Raises StoppedEarlyError if it was stopped before its last sample, KeyboardInterrupt with a sentence if
     while it was scored.
     """
-    with begun(run, urls, resume=resume):
-        trained = train(run, urls)
+    fetch = run.recipe.fetch
+    with (
+        Client(urls, patience=fetch.patience or PATIENCE, numerics=fetch.numerics) as client,
+        begun(run, client, resume=resume),
+    ):
+        trained = train(run, client)
         if trained.stopped_by is not None:
             raise StoppedEarlyError(
                 f"stopped by {trained.stopped_by} after {trained.position.samples:,} samples, as asked; all "
                 f"of it is kept in {run.folder}: go on with --resume"
             )
         try:
-            result = _score(run, urls, trained)
+            result = _score(run, client, trained)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"interrupted in the final test; the trained model is kept in {run.folder}, and --resume "
@@ -74,9 +79,9 @@ def recipes() -> None:
     Console().print(table)
 
 
-def _score(run: Run, urls: Sequence[str], trained: Trained) -> dict[str, Any]:
+def _score(run: Run, client: Client, trained: Trained) -> dict[str, Any]:
     """Score the best model on the test samples; export it, keep its answers and the result."""
-    found = validate(run, load(run.folder).solver, urls, "test")
+    found = validate(run, load(run.folder).solver, client, "test")
     result = _result(run, trained) | summaries(found)
     save(found, run.folder / ANSWERS, {"spec": result["spec"]})
     export(run.folder, run.recipe, result)
@@ -90,7 +95,10 @@ def _result(run: Run, trained: Trained) -> dict[str, Any]:
         "run": run.name,
         "spec": stream.spec().fields(),
         "seed": stream.seed,
-        "fingerprint": position.fingerprint,
+        "fingerprints": [
+            {"fingerprint": fingerprint, "start": samples}
+            for fingerprint, samples in position.fingerprints.items()
+        ],
         "samples_seen": position.samples,
         "train_seconds": round(position.seconds, 2),
         "data_wait": round(position.waited / position.seconds, 4),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from shared.files import written_aside
 from shared.scoring import by_tolerance, right, right_by_error, right_strictly, score
 from shared.spec import StreamSpec
 from shared.wire import flat, from_batch, select
-from trainer import client
+from trainer.client import Client
 from trainer.grammar import grammar
 from trainer.kinds import Kind, kinds_of_samples
 from trainer.loader import StoppedError
@@ -83,7 +84,7 @@ class Answers:
 
 def answers(
     solver: Solver,
-    urls: Sequence[str],
+    client: Client,
     spec: StreamSpec,
     seed: int,
     split: str,
@@ -100,19 +101,20 @@ def answers(
     Raises StreamError if the stream cannot be had; that or StoppedError soon after `cancelled` is set.
     """
     found: dict[int, list[Answers]] = {}
-    for batch in client.stream(urls, spec, seed, split, 0, count, cancelled=cancelled):
-        samples = from_batch(batch)
-        kinds = kinds_of_samples(samples, spec.operation, solver.read.kinds)
-        for kind in np.unique(kinds).tolist():
-            chosen = np.flatnonzero(kinds == kind)
-            for part in np.array_split(chosen, -(-len(chosen) // batch_size)):
-                if cancelled is not None and cancelled.is_set():
-                    raise StoppedError
-                inputs, targets = select(samples.input, part), select(samples.target, part)
-                scored = _score(solver, kind, samples.index[part], inputs, targets)
-                found.setdefault(kind, []).append(scored)
-                if done is not None:
-                    done(len(part))
+    with closing(client.stream(spec, seed, split, 0, count, cancelled=cancelled)) as batches:
+        for batch in batches:
+            samples = from_batch(batch)
+            kinds = kinds_of_samples(samples, spec.operation, solver.read.kinds)
+            for kind in np.unique(kinds).tolist():
+                chosen = np.flatnonzero(kinds == kind)
+                for part in np.array_split(chosen, -(-len(chosen) // batch_size)):
+                    if cancelled is not None and cancelled.is_set():
+                        raise StoppedError
+                    inputs, targets = select(samples.input, part), select(samples.target, part)
+                    scored = _score(solver, kind, samples.index[part], inputs, targets)
+                    found.setdefault(kind, []).append(scored)
+                    if done is not None:
+                        done(len(part))
     return [_joined(parts) for _, parts in sorted(found.items())]
 
 

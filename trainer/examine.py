@@ -12,6 +12,7 @@ from shared.errors import RefusedError, UserError, explain
 from shared.files import written_aside
 from shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from trainer.analysis import analyse
+from trainer.client import Client
 from trainer.evaluate import Answers, answers, save, summaries
 from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
@@ -84,28 +85,35 @@ def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) 
     In each one's place it adds to evaluations.json; it writes evaluation.zarr where there is one stream, and
     analysis.json with `study`, over those before.
     """
-    table = []
-    for subject in planned.subjects:
-        subject.place.mkdir(parents=True, exist_ok=True)
-        row, studies = [], []
-        for stream in subject.streams:
-            found = _answer(subject.own, urls, subject.name, stream, choice)
-            scores = summaries(found)
-            _keep(subject.place, stream, choice, scores)
-            row.append(scores["accuracy"]["0.05"])
-            if not planned.field:
-                save(found, subject.place / ANSWERS, {"spec": stream.spec().fields()})
-                _show(subject.name, stream, scores)
-            if study:
-                studies += _studied(stream, choice, found)
-        if study:
-            with written_aside(subject.place / STUDY) as aside:
-                aside.write_text(json.dumps(studies, indent=2) + "\n", encoding="utf-8")
-        table.append(row)
+    with Client(urls) as client:
+        table = [
+            _examined(subject, client, choice, kept=not planned.field, study=study)
+            for subject in planned.subjects
+        ]
     if planned.field:
         names = [subject.name for subject in planned.subjects]
         show_cross(planned.field, names, planned.values, table)
     say("\n".join(str(subject.place / SCORES) for subject in planned.subjects))
+
+
+def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, study: bool) -> list[float]:
+    """A model's accuracy at 5% on each of its streams; its answers to the one stream are `kept`."""
+    subject.place.mkdir(parents=True, exist_ok=True)
+    row, studies = [], []
+    for stream in subject.streams:
+        found = _answer(subject.own, client, subject.name, stream, choice)
+        scores = summaries(found)
+        _keep(subject.place, stream, choice, scores)
+        row.append(scores["accuracy"]["0.05"])
+        if kept:
+            save(found, subject.place / ANSWERS, {"spec": stream.spec().fields()})
+            _show(subject.name, stream, scores)
+        if study:
+            studies += _studied(stream, choice, found)
+    if study:
+        with written_aside(subject.place / STUDY) as aside:
+            aside.write_text(json.dumps(studies, indent=2) + "\n", encoding="utf-8")
+    return row
 
 
 def _read_across(across: str) -> tuple[str, list[str]]:
@@ -151,14 +159,14 @@ def _stream(own: Pretrained, folder: Path, changed: dict[str, Any]) -> StreamSec
 
 
 def _answer(
-    own: Pretrained, urls: Sequence[str], name: str, stream: StreamSection, choice: Choice
+    own: Pretrained, client: Client, name: str, stream: StreamSection, choice: Choice
 ) -> list[Answers]:
     evaluation = own.recipe.evaluation
     count = evaluation.test_samples if choice.samples is None else choice.samples
     solver = replace(own.solver, constrained=choice.constrained or own.solver.constrained)
     with working(f"{name} on {_named(stream)}", count) as done:
         return answers(
-            solver, urls, stream.spec(), stream.seed, choice.split, count, evaluation.batch_size, done=done
+            solver, client, stream.spec(), stream.seed, choice.split, count, evaluation.batch_size, done=done
         )
 
 

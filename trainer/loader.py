@@ -3,7 +3,8 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from shared.spec import StreamSpec
-from shared.wire import from_batch, provenance
-from trainer import client
+from shared.wire import from_batch
+from trainer.client import Client
 from trainer.tokens import Tokens, encode
 
 AHEAD = 8  # record batches encoded and waiting
@@ -39,7 +40,7 @@ class Loader:
 
     def __init__(
         self,
-        urls: Sequence[str],
+        client: Client,
         spec: StreamSpec,
         seed: int,
         split: str,
@@ -54,16 +55,15 @@ class Loader:
         self.position = position
         self.end = end
         self.waited = 0.0  # seconds that take() spent waiting for samples
-        self.fingerprint = ""
         self._tokens = input_tokens, target_tokens
         self._operations = spec.operation
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._block = Batch(*[torch.empty(0)] * 3)  # what is left of the last one off the queue
         self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
         if position == end:
             return
         batches = client.stream(
-            urls,
             spec,
             seed,
             split,
@@ -94,8 +94,10 @@ class Loader:
         return pieces[0] if len(pieces) == 1 else Batch(*map(torch.cat, zip(*pieces, strict=True)))
 
     def close(self) -> None:
-        """Stop fetching."""
+        """Stop fetching, and wait until nothing is under way: a process that ends in the middle may abort."""
         self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _wait(self, stop: threading.Event) -> Batch:
         started = time.perf_counter()
@@ -114,15 +116,13 @@ class Loader:
 
     def _encode_ahead(self, batches: Iterator[pa.RecordBatch]) -> None:
         try:
-            for batch in batches:
-                self.fingerprint = provenance(batch.schema)["fingerprint"]
-                encoded = encode(from_batch(batch), self._operations, *self._tokens)
-                if not self._put(Batch(*map(torch.from_numpy, encoded))):
-                    return
+            with closing(batches):
+                for batch in batches:
+                    encoded = encode(from_batch(batch), self._operations, *self._tokens)
+                    if not self._put(Batch(*map(torch.from_numpy, encoded))):
+                        return
         except BaseException as error:
             self._put(error)
-        finally:
-            batches.close()
 
     def _put(self, item: Batch | BaseException) -> bool:
         """Wait for room in the queue; False if the loader was closed meanwhile."""

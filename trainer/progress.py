@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from trainer.client import LoggedWaiting, Waiting
 
 
 @contextmanager
@@ -49,6 +53,8 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task(name, total=samples, completed=done, status="")
         self._last: dict[str, Any] = {}
+        self._status = ""
+        self._log = LoggedWaiting()
 
     def __enter__(self) -> "TrainingProgress":
         self._bar.start()
@@ -57,6 +63,18 @@ class TrainingProgress:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
+    def waiting(self, waiting: Waiting | None) -> None:
+        """Show what the run waits for, and how long it still will; None: for nothing any more."""
+        if not self._console.is_terminal:
+            self._log(waiting)
+        elif waiting is None:
+            self._bar.update(self._task, status=self._status)
+        else:
+            left = timedelta(seconds=max(0, int(waiting.left)))
+            self._bar.update(
+                self._task, status=f"[yellow]{escape(waiting.reason)}; waits {left} more[/yellow]"
+            )
+
     def report(self, record: dict[str, Any]) -> None:
         """Show a record of metrics.jsonl."""
         if not self._console.is_terminal:
@@ -64,8 +82,10 @@ class TrainingProgress:
             self._console.file.flush()
             return
         self._last.update(record)
-        status = f"{self._last.get('samples_per_second', 0):,.0f}/s · loss {self._last.get('loss', 0):.3f}"
-        status += f" · waits {self._last.get('data_wait', 0):.0%}"
+        self._status = (
+            f"{self._last.get('samples_per_second', 0):,.0f}/s · loss {self._last.get('loss', 0):.3f}"
+        )
+        self._status += f" · waits {self._last.get('data_wait', 0):.0%}"
         if "accuracy" in self._last:
-            status += f" · valid {self._last['accuracy']:.1%}"
-        self._bar.update(self._task, completed=self._last["samples"], status=status)
+            self._status += f" · valid {self._last['accuracy']:.1%}"
+        self._bar.update(self._task, completed=self._last["samples"], status=self._status)

@@ -117,6 +117,16 @@ class FetchSection(_Section):
 
     connections: int = Field(1, ge=1, le=64)
     request_samples: int | None = Field(None, ge=1)
+    patience: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds to wait for generators that are away; if not given, as long as the run has "
+        "trained, a minute at least",
+    )
+    numerics: Literal["same", "any"] = Field(
+        "same", description="whether all samples must be of one numerics fingerprint"
+    )
 
 
 class Recipe(_Section):

@@ -4,8 +4,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from shared.errors import UserError
 from shared.files import written_aside
 from trainer import checkpoint
-from trainer.client import stream
+from trainer.client import Client
 from trainer.model import build, device, weights
 from trainer.recipe import FILE, Recipe, load_recipe, recipe_of, write_recipe
 from trainer.records import RESULT
@@ -74,13 +74,14 @@ def prepare(
 
 
 @contextmanager
-def begun(run: Run, urls: Sequence[str], *, resume: bool) -> Iterator[None]:
+def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
     """Hold the run's folder, which no other process may train in meanwhile; emptied first unless resumed.
 
     Raises StreamError, and leaves everything as it was, if the generators do not serve the stream.
     """
     recipe = run.recipe
-    next(stream(urls, recipe.stream.spec(), recipe.stream.seed, "train", 0, 1))
+    with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
+        next(samples)
     run.folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run.folder, os.O_RDONLY)
     try:

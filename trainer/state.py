@@ -1,7 +1,7 @@
 """All that training changes: weights, optimiser, average, and how far it has come."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,7 +35,8 @@ class Position:
     waited: float = 0.0  # of these, waiting for samples
     loss_sum: float = 0.0  # since the last loss in metrics.jsonl
     loss_steps: int = 0
-    fingerprint: str = ""  # of the generator's numerics
+    # the numerics of all generators whose samples were used, and how many samples had been seen by then
+    fingerprints: dict[str, int] = field(default_factory=dict)
 
 
 class State:

@@ -5,12 +5,13 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.errors import UserError
+from trainer.client import PATIENCE, Client
 from trainer.evaluate import Answers, Solver, answers, summaries
 from trainer.loader import Batch, Loader, StoppedError, on_device
 from trainer.metrics import Metrics
@@ -32,7 +33,7 @@ class Trained:
     stopped_by: str | None
 
 
-def train(run: Run, urls: Sequence[str]) -> Trained:
+def train(run: Run, client: Client) -> Trained:
     """Train in the run's folder, from its last checkpoint if it has one.
 
     Writes metrics.jsonl, tensorboard/ and checkpoints/. SIGINT, SIGTERM and the recipe's time limit, which
@@ -44,8 +45,9 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
     position, solver = state.position, state.solver()
     if position.validated == training.samples:
         return Trained(position, None)
+    if position.fingerprints:
+        client.expect(list(position.fingerprints)[-1])
     metrics = Metrics(run.folder, position.samples, position.validated)
-    loader = _loader(run, urls, position.samples, solver)
 
     def due(every: int, last: int) -> bool:
         now = position.samples
@@ -61,7 +63,13 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
 
     stopped_by: str | None = None
     logged, saved, begun = replace(position), position.samples, position.seconds
-    with _signals() as stop, TrainingProgress(run.name, position.samples, training.samples) as progress:
+    with (
+        _signals() as stop,
+        TrainingProgress(run.name, position.samples, training.samples) as progress,
+        closing(metrics),
+        closing(_loader(run, client, position.samples, solver)) as loader,
+    ):
+        client.on_waiting, client.patience = progress.waiting, _patience(run, position)
         batches = on_device(_batches(loader, training, stop), device())
         try:
             if position.samples == 0:
@@ -69,7 +77,7 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
             while True:
                 if due(training.validate_every, position.validated):
                     state.settle()
-                    scores = summaries(validate(run, solver, urls, "valid", stop))
+                    scores = summaries(validate(run, solver, client, "valid", stop))
                     state.save_if_best(scores["accuracy"]["0.05"])
                     write(_validation_record(position, scores))
                     position.validated = position.samples
@@ -88,7 +96,8 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
                     state.settle()
                 position.seconds += time.perf_counter() - started
                 position.waited += loader.waited - waited
-                _note_fingerprint(position, loader.fingerprint)
+                _note_fingerprints(position, client)
+                client.patience = _patience(run, position)
                 if log:
                     write(_training_record(training, logged, position))
                     position.loss_sum, position.loss_steps = 0.0, 0
@@ -101,9 +110,6 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
             if not stop.is_set():
                 save()
                 raise
-        finally:
-            loader.close()
-            metrics.close()
         if stop.is_set():
             stopped_by = stop.name
         if stopped_by is not None:
@@ -112,19 +118,19 @@ def train(run: Run, urls: Sequence[str]) -> Trained:
 
 
 def validate(
-    run: Run, solver: Solver, urls: Sequence[str], split: str, cancelled: threading.Event | None = None
+    run: Run, solver: Solver, client: Client, split: str, cancelled: threading.Event | None = None
 ) -> list[Answers]:
     """Score a model on held-out samples of the run's own stream, as many as its recipe says for `split`."""
     stream, evaluation = run.recipe.stream, run.recipe.evaluation
     count = evaluation.test_samples if split == "test" else evaluation.validation_samples
     size = evaluation.batch_size
-    return answers(solver, urls, stream.spec(), stream.seed, split, count, size, cancelled=cancelled)
+    return answers(solver, client, stream.spec(), stream.seed, split, count, size, cancelled=cancelled)
 
 
-def _loader(run: Run, urls: Sequence[str], position: int, solver: Solver) -> Loader:
+def _loader(run: Run, client: Client, position: int, solver: Solver) -> Loader:
     recipe = run.recipe
     return Loader(
-        urls,
+        client,
         recipe.stream.spec(),
         recipe.stream.seed,
         "train",
@@ -143,14 +149,17 @@ def _batches(loader: Loader, training: TrainingSection, stop: threading.Event) -
         yield loader.take(min(training.batch_size, training.samples - loader.position), stop)
 
 
-def _note_fingerprint(position: Position, now: str) -> None:
-    if position.fingerprint not in ("", now):
-        logger.warning(
-            "the generator's numerics are %s, were %s: samples may differ in their last bits",
-            now,
-            position.fingerprint,
-        )
-    position.fingerprint = now
+def _patience(run: Run, position: Position) -> float:
+    """Seconds that generators may be away: where much is at stake, as long as has been trained."""
+    return run.recipe.fetch.patience or max(PATIENCE, position.seconds)
+
+
+def _note_fingerprints(position: Position, client: Client) -> None:
+    for fingerprint in client.fingerprints:
+        if fingerprint not in position.fingerprints:
+            if position.fingerprints:
+                logger.warning("numerics %s from about sample %d on", fingerprint, position.samples)
+            position.fingerprints[fingerprint] = position.samples
 
 
 def _training_record(training: TrainingSection, logged: Position, now: Position) -> dict[str, Any]:

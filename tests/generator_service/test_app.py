@@ -643,12 +643,15 @@ def test_an_embedded_server_ends_when_its_standard_input_closes(start_server):
 
 
 def test_the_url_is_announced_only_when_it_can_be_used():
-    code = "from generator_service.cli import serve; serve(port=0, embedded=True)"
     for _ in range(2):
+        reading, writing = os.pipe()
+        code = f"from generator_service.cli import serve; serve(port=0, embedded={writing})"
         with subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=ROOT, pass_fds=(writing,)
         ) as process:
-            url = urlsplit(process.stdout.readline().strip())
+            os.close(writing)
+            with open(reading, encoding="ascii") as announced:
+                url = urlsplit(announced.read().strip())
             socket.create_connection((url.hostname, url.port), timeout=5).close()
             process.send_signal(signal.SIGTERM)
             assert process.wait(5) == 0

@@ -1,12 +1,13 @@
 """A small run that every test of trained models may share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from matstream import main
 from tests.trainer.commands import finish, flags, matstream
+from trainer.client import Client
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,13 @@ def mixed_run(tmp_path_factory) -> Path:
     status, _, err = finish(matstream(folder, "train", "quickstart", "--run", "mixed", **settings))
     assert status == 0, err
     return folder / "runs/mixed"
+
+
+@pytest.fixture
+def client(server) -> Iterator[Client]:
+    """A client of the generator that every test may share."""
+    with Client(server) as client:
+        yield client
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from generator_service import numerics
 from generator_service.stream import batches, generate
 from shared.errors import UserError
 from shared.spec import SampleRange, StreamSpec
 from shared.wire import from_batch, provenance, schema, write_stream
-from trainer import client
-from trainer.client import StreamError, stream
+from trainer.client import Client, StreamError, stream
+from trainer.generators import MAX_WRONG
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)
 Answer = Callable[[BaseHTTPRequestHandler, StreamSpec, SampleRange, int], None]
@@ -126,7 +127,7 @@ def test_an_answer_that_is_always_damaged_is_refused_with_a_reason(damage, said)
     with misbehaving(answer) as (url, asked), pytest.raises(StreamError, match=said) as raised:
         rows(stream(url, SPEC, 0, "train", 0, 300))
     assert url in str(raised.value)
-    assert sum(samples == asked[-1] for samples in asked) == client.MAX_DAMAGED
+    assert sum(samples == asked[-1] for samples in asked) == MAX_WRONG
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_generator_that_fails_is_not_asked_forever():
         pytest.raises(StreamError, match="answered 500: the service failed"),
     ):
         rows(stream(url, SPEC, 0, "train", 0, 50))
-    assert sum(samples == asked[-1] for samples in asked) == client.MAX_DAMAGED
+    assert sum(samples == asked[-1] for samples in asked) == MAX_WRONG
 
 
 def test_a_refusal_is_not_asked_again_and_keeps_the_generators_words():
@@ -210,18 +211,40 @@ def test_a_generator_that_dies_in_the_middle_is_replaced(server, start_server):
     assert taken == 200_000
 
 
-def test_an_unreachable_generator_is_an_error_that_names_it(monkeypatch):
-    monkeypatch.setattr(client, "GIVE_UP_SECONDS", 0.5)
+def test_an_unreachable_generator_is_an_error_that_names_it():
     with pytest.raises(StreamError, match=re.escape("http://127.0.0.1:9")):
-        rows(stream("http://127.0.0.1:9", SPEC, 0, "train", 0, 5))
+        rows(stream("http://127.0.0.1:9", SPEC, 0, "train", 0, 5, patience=0.5))
+
+
+def _on_another_machine(handler, spec, samples, number):
+    send(handler, body(spec, samples, fingerprint="another machine"))
+
+
+def _fingerprints(made: list[pa.RecordBatch]) -> set[str]:
+    return {provenance(batch.schema)["fingerprint"] for batch in made}
 
 
 def test_generators_with_other_numerics_are_not_mixed(server):
-    def answer(handler, spec, samples, number):
-        send(handler, body(spec, samples, fingerprint="another machine"))
+    with misbehaving(_on_another_machine) as (url, asked):
+        made = list(stream([server, url], SPEC, 0, "train", 0, 900, request_samples=300, connections=1))
+    assert rows(made) == generate(SPEC, 0, "train", 0, 900).to_pylist()
+    assert _fingerprints(made) == {numerics.fingerprint()}
+    assert asked
 
-    with misbehaving(answer) as (url, _), pytest.raises(StreamError, match="numerics"):
-        rows(stream([server, url], SPEC, 0, "train", 0, 900, request_samples=300))
+
+def test_other_numerics_alone_are_an_error_that_says_how_to_take_them(server):
+    with misbehaving(_on_another_machine) as (url, _), Client(url) as client:
+        client.expect("this machine")
+        with pytest.raises(StreamError, match=r"another machine.*this machine.*fetch\.numerics=any"):
+            list(client.stream(SPEC, 0, "train", 0, 5))
+
+
+def test_other_numerics_are_taken_and_noted_where_any_are_welcome(server):
+    with misbehaving(_on_another_machine) as (url, _), Client([server, url], numerics="any") as client:
+        made = list(client.stream(SPEC, 0, "train", 0, 900, request_samples=300, connections=1))
+    assert rows(made) == generate(SPEC, 0, "train", 0, 900).to_pylist()
+    assert client.fingerprints == [numerics.fingerprint(), "another machine"]
+    assert _fingerprints(made) == set(client.fingerprints)
 
 
 def test_a_slow_reader_makes_the_client_wait_not_hoard():
@@ -261,7 +284,7 @@ def test_what_is_no_url_is_refused_before_anything_is_asked(url):
 
 @pytest.mark.parametrize("changed", [{"urls": []}, {"connections": 0}, {"request_samples": 0}])
 def test_no_urls_connections_or_samples_are_refused(changed):
-    with pytest.raises(ValueError, match="at least one of each"):
+    with pytest.raises(ValueError, match="at least one"):
         stream(
             **{"urls": "http://localhost:1", "spec": SPEC, "seed": 0, "split": "train"} | changed,
             start=0,
@@ -269,9 +292,7 @@ def test_no_urls_connections_or_samples_are_refused(changed):
         )
 
 
-def test_time_spent_receiving_is_no_reason_to_give_up(monkeypatch):
-    monkeypatch.setattr(client, "GIVE_UP_SECONDS", 0.5)
-
+def test_time_spent_receiving_is_no_reason_to_give_up():
     def slow_and_cut_once(handler, spec, samples, number):
         whole = body(spec, samples)
         if number:
@@ -284,7 +305,8 @@ def test_time_spent_receiving_is_no_reason_to_give_up(monkeypatch):
         time.sleep(1)
 
     with misbehaving(slow_and_cut_once) as (url, asked):
-        assert rows(stream(url, SPEC, 0, "train", 0, 1000)) == generate(SPEC, 0, "train", 0, 1000).to_pylist()
+        made = rows(stream(url, SPEC, 0, "train", 0, 1000, patience=0.5))
+    assert made == generate(SPEC, 0, "train", 0, 1000).to_pylist()
     assert len(asked) == 2
 
 

@@ -8,6 +8,7 @@ from shared.encodings import by_name
 from shared.scoring import score
 from shared.spec import StreamSpec
 from shared.wire import flat
+from trainer.client import Client
 from trainer.evaluate import Solver, answers, save, summaries
 from trainer.kinds import kinds_of
 from trainer.loader import StoppedError
@@ -44,12 +45,12 @@ class Calculator(Solver):
         return 2.0 * (target_ids[..., 0] >= 0).sum()
 
 
-def summary(server: str, spec: StreamSpec, solver: Solver, count: int = 900) -> dict:
-    return summaries(answers(solver, [server], spec, 0, "test", count, 100))
+def summary(client: Client, spec: StreamSpec, solver: Solver, count: int = 900) -> dict:
+    return summaries(answers(solver, client, spec, 0, "test", count, 100))
 
 
-def test_right_answers_are_right_in_every_kind(server):
-    found = summary(server, SPEC, Calculator(SPEC))
+def test_right_answers_are_right_in_every_kind(client):
+    found = summary(client, SPEC, Calculator(SPEC))
     assert found["by_operation"]["transpose"]["accuracy"]["0.005"] == 1
     assert found["by_operation"]["add"]["accuracy"]["0.05"] > 0.99  # but for sums that almost vanish
     assert found["ceiling"]["0.01"] == 1
@@ -61,28 +62,28 @@ def test_right_answers_are_right_in_every_kind(server):
         assert sum(group["test_samples"] for group in groups.values()) == 900
 
 
-def test_answers_off_by_3_percent_are_right_at_5_and_wrong_at_2(server):
-    accuracy = summary(server, SPEC, Calculator(SPEC, off=1.03))["accuracy"]
+def test_answers_off_by_3_percent_are_right_at_5_and_wrong_at_2(client):
+    accuracy = summary(client, SPEC, Calculator(SPEC, off=1.03))["accuracy"]
     assert accuracy["0.05"] > 0.99  # but for a sum that almost vanishes
     assert accuracy["0.02"] < 0.01
 
 
-def test_outputs_that_are_no_matrices_are_wrong_and_counted(server):
-    found = summary(server, SPEC, Calculator(SPEC, mute="add"))
+def test_outputs_that_are_no_matrices_are_wrong_and_counted(client):
+    found = summary(client, SPEC, Calculator(SPEC, mute="add"))
     assert found["by_operation"]["add"]["accuracy"]["0.05"] == 0
     assert found["invalid"] == found["by_operation"]["add"]["test_samples"] > 300
     assert found["by_operation"]["transpose"]["accuracy"]["0.05"] == 1
 
 
-def test_the_ceiling_of_inverses_is_that_of_three_digits(server):
-    found = summary(server, INVERSE, Calculator(INVERSE), 4000)
+def test_the_ceiling_of_inverses_is_that_of_three_digits(client):
+    found = summary(client, INVERSE, Calculator(INVERSE), 4000)
     measured = {"0.05": 0.920, "0.02": 0.856, "0.01": 0.650, "0.005": 0.270}  # PAPER.md, section Scoring
     for tolerance, share in measured.items():
         assert found["ceiling"][tolerance] == pytest.approx(share, abs=0.03)
 
 
-def test_errors_are_measured_on_what_the_words_say_and_on_what_they_stand_for(server):
-    (found,) = answers(Calculator(INVERSE, off=1.01), [server], INVERSE, 0, "test", 300, 128)
+def test_errors_are_measured_on_what_the_words_say_and_on_what_they_stand_for(client):
+    (found,) = answers(Calculator(INVERSE, off=1.01), client, INVERSE, 0, "test", 300, 128)
     rounded = by_name("P1000").round
     expected = score("inverse", rounded(found.inputs), rounded(found.targets), found.predictions).l1
     np.testing.assert_array_equal(found.errors, expected)
@@ -90,19 +91,19 @@ def test_errors_are_measured_on_what_the_words_say_and_on_what_they_stand_for(se
     np.testing.assert_array_equal(found.unrounded[:, 0], exact < 0.05)
 
 
-def test_an_evaluation_is_given_up_when_it_is_cancelled(server):
+def test_an_evaluation_is_given_up_when_it_is_cancelled(client):
     cancelled = threading.Event()
 
     def cancel(_: int) -> None:
         cancelled.set()
 
     with pytest.raises(StoppedError):
-        answers(Calculator(SPEC), [server], SPEC, 0, "test", 900, 50, cancelled=cancelled, done=cancel)
+        answers(Calculator(SPEC), client, SPEC, 0, "test", 900, 50, cancelled=cancelled, done=cancel)
 
 
-def test_an_evaluation_is_kept_with_named_dimensions_in_the_order_of_the_stream(server, tmp_path):
+def test_an_evaluation_is_kept_with_named_dimensions_in_the_order_of_the_stream(client, tmp_path):
     xarray = pytest.importorskip("xarray")
-    found = answers(Calculator(SPEC, mute="add"), [server], SPEC, 0, "test", 200, 64)
+    found = answers(Calculator(SPEC, mute="add"), client, SPEC, 0, "test", 200, 64)
     save(found, tmp_path / "evaluation.zarr", {"spec": SPEC.fields()})
     kept = xarray.open_zarr(tmp_path / "evaluation.zarr", consolidated=False)
     assert kept["inputs"].dims == ("sample", "input_row", "input_column")

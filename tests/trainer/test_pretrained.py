@@ -27,9 +27,9 @@ def matrices(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("part", ["", "model"])
-def test_a_run_and_its_export_predict_what_evaluation_predicts(mixed_run, server, part):
+def test_a_run_and_its_export_predict_what_evaluation_predicts(mixed_run, client, part):
     pretrained = trainer.load(mixed_run / part)
-    (expected,) = answers(pretrained.solver, [server], EIGENVALUES, 0, "test", 30, 30)
+    (expected,) = answers(pretrained.solver, client, EIGENVALUES, 0, "test", 30, 30)
     found = pretrained.predict(matrices(30), operation="eigenvalues")
     np.testing.assert_array_equal(found, expected.predictions)
     np.testing.assert_array_equal(pretrained.predict(matrices(30)[4], operation="eigenvalues"), found[4])

@@ -120,9 +120,12 @@ def _run(folder, accuracy=0.75, errors=ERRORS, finished=True, recipe=None, **str
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in _records()), encoding="utf-8")
     if finished:
         spec = settled.stream.spec()
-        result = {"run": folder.name, "spec": spec.fields(), "seed": 0, "fingerprint": "abc"} | _scores(
-            accuracy
-        )
+        result = {
+            "run": folder.name,
+            "spec": spec.fields(),
+            "seed": 0,
+            "fingerprints": [{"fingerprint": "abc", "start": 0}],
+        } | _scores(accuracy)
         result |= {"samples_seen": 4000, "train_seconds": 8.0, "data_wait": 0.125, "parameters": 1234567}
         if len(spec.operation) > 1:
             result["by_operation"] = {name: _scores(accuracy) for name in spec.operation}

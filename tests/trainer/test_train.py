@@ -339,9 +339,9 @@ def test_a_run_is_not_resumed_under_another_recipe(undisturbed):
     assert "model.width=32: the run to resume was begun with 16" in err
 
 
-def test_an_overwritten_run_is_not_lost_to_a_generator_that_refuses(undisturbed):
+def test_an_overwritten_run_is_not_lost_to_a_generator_that_refuses(undisturbed, server):
     before = losses(undisturbed)
-    status, _, err = finish(train(undisturbed, "--overwrite", stream__dim=200))
+    status, _, err = finish(train(undisturbed, "--overwrite", "--generator", server, stream__dim=200))
     assert status != 0
     assert "dim=200: must be at most 128" in err
     assert losses(undisturbed) == before

@@ -186,8 +186,9 @@ def _again(run: Findings) -> Markup:
         wrapped("pre", element("code", url)),
     ]
     if run.result is not None:
-        facts = {"numerics fingerprint": "fingerprint", "torch": "torch"}
-        made = ", ".join(f"{name} {run.result[key]}" for name, key in facts.items() if key in run.result)
+        used = run.result.get("fingerprints", [])
+        facts = [f"numerics fingerprint {one['fingerprint']} from sample {one['start']:,} on" for one in used]
+        made = ", ".join([*facts, *(f"torch {run.result[key]}" for key in ("torch",) if key in run.result)])
         parts.append(element("p", f"It was made with {made}.", class_="hint") if made else NOTHING)
     toml = wrapped("pre", element("code", write_recipe(run.recipe)))
     parts.append(wrapped("details", joined([element("summary", "The whole recipe"), toml])))

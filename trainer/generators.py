@@ -1,0 +1,214 @@
+"""A generator as the client sees it: requests with every bound they need, and what is remembered of them."""
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.request import getproxies
+
+import httpx
+
+from shared.errors import UserError, first_line
+from shared.urls import authorization, checked_url, is_loopback, without_password
+from shared.wire import MEDIA_TYPE
+
+MAX_ERROR_BYTES = 64 << 10  # read of an answer that is no stream
+MAX_WRONG = 3  # wrong answers in a row, after which a generator counts as wrong
+MAX_RETRY_AFTER = 15.0  # seconds: where no other generator answers, a longer wait is cut to this
+
+# What a request may take. A generator that has no other beside it is given the time of the slowest line that
+# one could train over; one that has, several times what is usual.
+CONNECT_SECONDS = 10.0
+START_SECONDS = 30.0  # before the first byte, and between two
+SLOWEST = 64 << 10  # bytes a second
+HURRIED_START_SECONDS = 4.0
+HURRIED = 1 << 20  # bytes a second, until it is known what is usual
+TIMES_USUAL = 8
+
+_LEAST_REST, _MOST_REST = 0.5, 60.0  # seconds for which a generator that failed is left in peace
+_REST_FOR_LOST = 10  # so many times the seconds that its failure cost, if that is more
+_BUSY = (408, 425, 429, 502, 503, 504)
+
+
+class UnavailableError(Exception):
+    """A generator that gives no whole answer now; it asked for `seconds` of peace, if it did."""
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class WrongError(Exception):
+    """An answer that is not what was asked for; `for_good` if it will never be another."""
+
+    def __init__(self, message: str, *, for_good: bool = False) -> None:
+        super().__init__(message)
+        self.for_good = for_good
+
+
+class Generator:
+    """One generator, used by the tasks of one event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = checked_url(url)
+        self.name = without_password(self._url)
+        self._http = _http(self._url)
+        self._in_a_row = 0  # failures since its last answer
+        self._wrong = 0  # wrong answers since then
+        self.failures = 0
+        self._rests_until = 0.0
+
+    @property
+    def rests_until(self) -> float:
+        """The monotonic time before which it is asked only if no other generator answers."""
+        return self._rests_until
+
+    @property
+    def is_wrong(self) -> bool:
+        return self._wrong >= MAX_WRONG
+
+    async def ask(
+        self, query: Mapping[str, Any], *, size: int, most: int, one: int, usual: float, hurried: bool
+    ) -> tuple[bytearray, UnavailableError | WrongError | None]:
+        """What it sends as /v1/stream, and the error if that ended before its end.
+
+        An answer has about `size` bytes and at most `most`, and a sample `one`; its time is bounded by these,
+        closely if `hurried`, where `usual`
+        bytes come a second. The error is an UnavailableError or a WrongError.
+        """
+        body = bytearray()
+        seconds = START_SECONDS + size / SLOWEST
+        if hurried:
+            seconds = min(
+                seconds, HURRIED_START_SECONDS + (TIMES_USUAL * size / usual if usual else size / HURRIED)
+            )
+        waits = httpx.Timeout(START_SECONDS + one / SLOWEST, connect=CONNECT_SECONDS)
+        begun = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._http.stream("GET", f"{self._url}/v1/stream", params=query, timeout=waits) as response,
+            ):
+                await _check(response)
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > most:
+                        raise WrongError(f"sends more than the {most:,} bytes that were asked for at most")
+        except (UnavailableError, WrongError) as error:
+            return body, error
+        except TimeoutError:
+            return body, UnavailableError(f"sent {len(body):,} of about {size:,} bytes in {seconds:.1f} s")
+        except (httpx.LocalProtocolError, httpx.InvalidURL, UnicodeError) as error:  # nothing that passes
+            return body, WrongError(first_line(error), for_good=True)
+        except httpx.ConnectError as error:
+            return body, UnavailableError(f"cannot be reached: {first_line(error)}")
+        except httpx.TimeoutException:
+            return body, UnavailableError(f"no answer within {time.monotonic() - begun:.0f} s")
+        except httpx.HTTPError as error:
+            return body, UnavailableError(first_line(error))
+        return body, None
+
+    def note_answer(self) -> None:
+        """It answered rightly."""
+        self._in_a_row = self._wrong = 0
+        self._rests_until = 0.0
+
+    def note_failure(self, error: Exception, seconds: float, *, brought_some: bool) -> None:
+        """It failed, which cost `seconds`."""
+        self.failures += 1
+        self._in_a_row += 1
+        if isinstance(error, WrongError) and not brought_some:
+            self._wrong = MAX_WRONG if error.for_good else self._wrong + 1
+        rest = max(_LEAST_REST * 2 ** min(self._in_a_row - 1, 10), _REST_FOR_LOST * seconds)
+        if isinstance(error, UnavailableError) and error.seconds is not None:
+            rest = error.seconds
+        self._rests_until = time.monotonic() + min(rest, _MOST_REST)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+async def _check(response: httpx.Response) -> None:
+    """Raise what an answer that is no stream means, in the words it came with."""
+    media_type = response.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip()
+    encoding = response.headers.get("content-encoding", "identity")
+    if response.status_code == 200 and media_type == MEDIA_TYPE and encoding == "identity":
+        return
+    text = await _beginning(response)
+    status = response.status_code
+    if status == 200:
+        what = media_type if encoding == "identity" else f"{media_type} in {encoding}"
+        raise WrongError(f"answered {what}, which is no stream of samples: is this a generator's address?")
+    if 300 <= status < 400:
+        where = without_password(response.headers.get("location", "elsewhere")).partition("/v1/stream")[0]
+        raise WrongError(f"answered {status} (moved to {where[:200]}): write the address it has moved to")
+    answered = f"answered {status}: {_detail(text)}"
+    if status in _BUSY:
+        retry_after = response.headers.get("retry-after", "")
+        seconds = float(retry_after) if re.fullmatch("[0-9]{1,9}", retry_after) else None
+        raise UnavailableError(answered, seconds)
+    raise WrongError(answered, for_good=status == 422)
+
+
+async def _beginning(response: httpx.Response) -> str:
+    """The first MAX_ERROR_BYTES of a body, as they came."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) >= MAX_ERROR_BYTES:
+            break
+    return body[:MAX_ERROR_BYTES].decode(errors="replace")
+
+
+def _detail(text: str) -> str:
+    """What an error's body says: the `detail` of a problem document, else its first words."""
+    try:
+        said = str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said = text
+    line = " ".join("".join(c if c.isprintable() else " " for c in said[:1000]).split())
+    return line if len(line) <= 300 else f"{line[:300]}…"
+
+
+def _http(url: str) -> httpx.AsyncClient:
+    """A client for a generator. The environment (proxies, certificates) is read for other machines alone.
+
+    Raises UserError naming the variable of the environment that cannot be used.
+    """
+    direct = is_loopback(url)
+    secure = url.startswith("https:")
+    headers = {"Accept-Encoding": "identity"} | authorization()
+    limits = httpx.Limits(max_connections=None)
+    try:
+        # no certificates are loaded where none is looked at
+        return httpx.AsyncClient(trust_env=not direct, verify=secure, headers=headers, limits=limits)
+    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+        raise UserError(_culprit(error)) from None
+
+
+def _culprit(error: Exception) -> str:
+    """The variable of the environment that cannot be used; not what it holds, which may be a password."""
+    named = {name.lower(): name for name in os.environ if name.lower().endswith("_proxy")}
+    for scheme, proxy in getproxies().items():
+        name = named.get(f"{scheme}_proxy")
+        if name is None or scheme == "no":
+            continue
+        try:
+            httpx.AsyncHTTPTransport(proxy=proxy if "://" in proxy else f"http://{proxy}", verify=False)
+        except ImportError:
+            return (
+                f"{name} in the environment: a SOCKS proxy needs another package: pip install 'httpx[socks]'"
+            )
+        except (ValueError, httpx.InvalidURL):
+            return (
+                f"{name} in the environment: must be the address of a proxy, like http://proxy.example:3128"
+            )
+    if isinstance(error, OSError):
+        name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
+        return f"{name} in the environment: {os.environ.get(name)}: {error.strerror or first_line(error)}"
+    return (
+        f"{named.get('no_proxy', 'NO_PROXY')} in the environment: must be names of hosts, separated by commas"
+    )
