@@ -1,4 +1,4 @@
-"""Generator services on real sockets, for every folder of tests."""
+"""Generator services on real sockets, and the command line, for every folder of tests."""
 
 import contextlib
 import os
@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 from hypothesis import settings
+
+from matstream import main
+from tests.trainer.commands import flags
 
 settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("stable")
@@ -114,3 +117,20 @@ def rows() -> Callable[[Iterable[pa.RecordBatch]], list[str]]:
         return samples
 
     return read
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
+    """Run `matstream` in this process, in a folder of its own: its status, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, **settings: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            main([*arguments, *flags(settings)])
+            status = 0
+        except SystemExit as ended:
+            status = ended.code
+        return status, *capfd.readouterr()
+
+    return run

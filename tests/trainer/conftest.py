@@ -1,12 +1,11 @@
 """A small run that every test of trained models may share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from matstream import main
-from tests.trainer.commands import finish, flags, matstream
+from tests.trainer.commands import finish, matstream
 from trainer.client import Client
 
 
@@ -34,20 +33,3 @@ def client(server) -> Iterator[Client]:
     """A client of the generator that every test may share."""
     with Client(server) as client:
         yield client
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
-    """Run `matstream` in this process, in a folder of its own: its status, standard output and error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, **settings: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            main([*arguments, *flags(settings)])
-            status = 0
-        except SystemExit as ended:
-            status = ended.code
-        return status, *capfd.readouterr()
-
-    return run

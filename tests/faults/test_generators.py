@@ -1,0 +1,302 @@
+"""A generator that answers badly: beside a good one, now and then, and alone. Samples are the same to the
+last bit, or there is one sentence."""
+
+import functools
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from generator_service.stream import generate
+from shared.spec import StreamSpec
+from tests.faults.proxy import (
+    MISBEHAVIOURS,
+    computed_elsewhere,
+    every_third,
+    misbehaving,
+    reset,
+    unreachable,
+)
+from trainer.client import StreamError, stream
+
+SPEC = StreamSpec(operation="eigenvalues", dim=3)
+ANSWERED_LATE = ("a byte every 2 s", "100 KB/s", "accepts, and is silent", "stops in the middle")
+TOO_LARGE = (
+    "2 GiB of metadata, endless",
+    "a batch of 2^40 bytes, endless",
+    "500 with an endless body",
+    "an endless head",
+    "503 with 3 MB of gzip that are 3 GB",
+)
+BUSY = (*(name for name in MISBEHAVIOURS if name[:3] in ("408", "429", "502", "503")), "reset")
+
+every_misbehaviour = pytest.mark.parametrize("name", MISBEHAVIOURS)
+
+
+def streamed(urls: str | list[str], count: int, **how: object) -> Iterator[pa.RecordBatch]:
+    return stream(urls, SPEC, 0, "train", 0, count, **({"request_samples": 100} | how))
+
+
+@pytest.fixture(scope="module")
+def made(rows) -> Callable[[int], list[str]]:
+    """The first so many samples, as `rows` of them, made without any generator."""
+    return functools.cache(lambda count: rows([generate(SPEC, 0, "train", 0, count)]))
+
+
+@every_misbehaviour
+def test_one_of_two_generators_that_answers_badly_costs_seconds_and_no_sample(server, made, rows, note, name):
+    # at 100 KB/s a request of 20,000 samples takes 22 s
+    count, request = (60_000, 20_000) if name == "100 KB/s" else (6_000, 100)
+    with misbehaving(server, MISBEHAVIOURS[name]) as bad:
+        begun = time.monotonic()
+        received = list(streamed([bad.url, server], count, request_samples=request))
+        seconds = time.monotonic() - begun
+        asked = bad.misbehaved
+    assert rows(received) == made(count)
+    assert asked > 0
+    assert seconds < 20
+    if request == 100:  # half of 60 requests, if it were not remembered
+        assert asked <= 15
+    note(f"{name}: one of two generators", times=asked, outcome="identical", seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long) if name in ANSWERED_LATE else name for name in MISBEHAVIOURS],
+)
+def test_a_single_generator_may_answer_every_third_request_badly(server, made, rows, note, name):
+    count = 300 if name in ANSWERED_LATE else 1_200
+    with misbehaving(server, MISBEHAVIOURS[name], every_third) as bad:
+        begun = time.monotonic()
+        received = list(streamed(bad.url, count))
+        seconds = time.monotonic() - begun
+        asked = bad.misbehaved
+    assert rows(received) == made(count)
+    assert asked > 0
+    note(f"{name}: every third answer", times=asked, outcome="identical", seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name in ANSWERED_LATE else name
+        for name in MISBEHAVIOURS
+        if name not in ("another fingerprint", "100 KB/s")  # alone, these are generators like others
+    ],
+)
+def test_a_generator_that_always_answers_badly_is_one_sentence(server, note, name):
+    with misbehaving(server, MISBEHAVIOURS[name]) as bad:
+        begun = time.monotonic()
+        with pytest.raises(StreamError) as refused:
+            list(streamed(bad.url, 300, patience=1.0))
+        seconds = time.monotonic() - begun
+    sentence = str(refused.value)
+    assert bad.url in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 600
+    if name not in ANSWERED_LATE:
+        assert seconds < 15
+    if name not in (*ANSWERED_LATE, *BUSY):
+        assert bad.misbehaved <= 6  # three in a row, of each of two connections
+    note(f"{name}: always", times=bad.misbehaved, outcome="refused", seconds=seconds)
+
+
+@pytest.mark.long
+def test_a_slow_generator_that_is_alone_is_read_to_the_end(server, made, rows, note):
+    with misbehaving(server, MISBEHAVIOURS["100 KB/s"]) as slow:
+        begun = time.monotonic()
+        assert rows(streamed(slow.url, 40_000, request_samples=20_000)) == made(40_000)
+        note("100 KB/s: alone", times=2, outcome="identical", seconds=time.monotonic() - begun)
+
+
+@pytest.mark.parametrize("where", ["nothing listens there", "its name is unknown"])
+def test_a_generator_that_is_not_there_costs_seconds_and_no_sample(server, made, rows, note, where):
+    with unreachable() as nobody:
+        url = nobody if where == "nothing listens there" else "http://generator.invalid:8000"
+        begun = time.monotonic()
+        assert rows(streamed([url, server], 3_000)) == made(3_000)
+        seconds = time.monotonic() - begun
+        assert seconds < 20
+        note(f"{where}: one of two generators", times=1, outcome="identical", seconds=seconds)
+        with pytest.raises(StreamError, match=url) as refused:
+            list(streamed(url, 100, patience=1.0))
+        assert "\n" not in str(refused.value)
+
+
+def away(seconds: float) -> Callable[[int], bool]:
+    """Whether a generator is away when it is asked: for so long after its fifth request."""
+    since: list[float] = []
+
+    def is_away(number: int) -> bool:
+        if number == 5:
+            since.append(time.monotonic())
+        return number >= 5 and time.monotonic() - since[0] < seconds
+
+    return is_away
+
+
+def test_a_generator_that_comes_back_within_the_patience_is_waited_for_in_few_lines(
+    server, made, rows, note, caplog
+):
+    with misbehaving(server, reset, away(8)) as generator, caplog.at_level(logging.INFO, "trainer"):
+        begun = time.monotonic()
+        assert rows(streamed(generator.url, 3_000, patience=60.0)) == made(3_000)
+        seconds = time.monotonic() - begun
+    assert 8 < seconds < 15
+    # when it begins, after 1, 2, 4 and 8 seconds, when it goes on
+    said = [line for record in caplog.records for line in record.getMessage().splitlines()]
+    assert 2 <= len(said) <= 7, said
+    note("away for 8 s: the only generator", times=1, outcome="identical", seconds=seconds - 8)
+
+
+def test_a_generator_that_stays_away_longer_than_the_patience_is_one_sentence(server):
+    with misbehaving(server, reset, away(30)) as generator:
+        begun = time.monotonic()
+        with pytest.raises(StreamError, match=generator.url):
+            list(streamed(generator.url, 3_000, patience=2.0))
+        assert 2 <= time.monotonic() - begun < 8
+
+
+# the most memory that a client has had, more than it has after a good stream, in KiB
+_MEASURE = """
+import re, resource, sys
+from pathlib import Path
+from shared.spec import StreamSpec
+from trainer import client
+
+def most():  # not ru_maxrss, which counts what the parent had
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+def read(url, **how):
+    for _ in client.stream(url, StreamSpec(operation="eigenvalues", dim=3), 0, "train", 0, 65_536, **how):
+        pass
+
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+good, bad = sys.argv[1:]
+read(good)
+before = most()
+try:
+    read(bad, connections=1, patience=1.0)
+except client.StreamError as error:
+    print(most() - before, error)
+"""
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_no_answer_takes_more_memory_than_was_asked_for(server, note, name):
+    root = Path(__file__).parents[2]
+    with misbehaving(server, MISBEHAVIOURS[name]) as hostile:
+        begun = time.monotonic()
+        command = [sys.executable, "-c", _MEASURE, server, hostile.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=root)
+        seconds = time.monotonic() - begun
+    assert done.returncode == 0, done.stderr
+    grown, sentence = done.stdout.split(" ", 1)
+    assert hostile.url in sentence
+    assert int(grown) < 64 << 10
+    outcome = f"refused, in {max(1, int(grown) >> 10)} MiB"
+    note(f"{name}: memory", times=hostile.misbehaved, outcome=outcome, seconds=seconds)
+
+
+TINY = {
+    "stream__dim": 2,
+    "model__width": 16,
+    "model__heads": 2,
+    "training__samples": 640,
+    "training__batch_size": 32,
+    "training__log_every": 32,
+    "training__validate_every": 320,
+    "evaluation__validation_samples": 20,
+    "evaluation__test_samples": 50,
+    "fetch__request_samples": 64,
+}
+
+
+def outcome_of(run: Path) -> tuple[list[tuple[int, float]], dict]:
+    """The losses of a run by samples, and its result."""
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    losses = [(record["samples"], record["loss"]) for record in records if "loss" in record]
+    return losses, json.loads((run / "result.json").read_text())
+
+
+def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(here, server, tmp_path, note):
+    assert here("train", "quickstart", "--run", "alone", "--generator", server, **TINY)[0] == 0
+    with misbehaving(server, computed_elsewhere) as other:
+        begun = time.monotonic()
+        generators = ("--generator", server, "--generator", other.url)
+        status, _, err = here("train", "quickstart", "--run", "both", *generators, **TINY)
+        seconds = time.monotonic() - begun
+    assert status == 0, err
+    assert "another machine" in err
+    alone, both = (outcome_of(tmp_path / "runs" / name) for name in ("alone", "both"))
+    assert both[0] == alone[0]
+    assert both[1]["accuracy"] == alone[1]["accuracy"]
+    assert both[1]["fingerprints"] == [{"fingerprint": alone[1]["fingerprint"], "start": 0}]
+    note("a run, one generator of other numerics", times=1, outcome="identical", seconds=seconds)
+
+
+def test_a_run_that_may_mix_numerics_records_each_of_them(here, server, tmp_path, note):
+    # the first five requests are answered elsewhere: the one at the start, and 4 times 64 samples
+    with misbehaving(server, computed_elsewhere, lambda number: number < 5) as changing:
+        begun = time.monotonic()
+        arguments = ("train", "quickstart", "--generator", changing.url)
+        status, _, err = here(*arguments, **TINY, fetch__numerics="any")
+        seconds = time.monotonic() - begun
+    assert status == 0, err
+    _, result = outcome_of(tmp_path / "runs/quickstart")
+    first, second = result["fingerprints"]
+    assert first == {"fingerprint": "another machine", "start": 0}
+    assert second["fingerprint"] not in ("", "another machine")
+    assert second["start"] == 256
+    note("other numerics from the middle on, allowed", times=1, outcome="recorded", seconds=seconds)
+
+
+def test_a_run_is_resumed_under_other_numerics_only_if_that_is_asked_for(here, server, tmp_path, note):
+    with misbehaving(server, computed_elsewhere) as other:
+        status, _, err = here(
+            "train", "quickstart", "--generator", other.url, **TINY, training__time_limit=1e-9
+        )
+        assert "time limit" in err
+    resumed = ("train", "quickstart", "--resume", "--generator", server)
+    begun = time.monotonic()
+    status, _, err = here(*resumed, **TINY)
+    seconds = time.monotonic() - begun
+    assert status == 1
+    sentence = err.splitlines()[-1]
+    assert "another machine" in sentence
+    assert "fetch.numerics" in sentence
+    note("resumed under other numerics", times=1, outcome="refused", seconds=seconds)
+    status, _, err = here(*resumed, **TINY, fetch__numerics="any")
+    assert status == 0, err
+    _, result = outcome_of(tmp_path / "runs/quickstart")
+    assert [part["start"] for part in result["fingerprints"]] == [0, 32]
+
+
+def test_a_run_whose_patience_ends_is_resumed_to_the_same_losses(here, server, tmp_path, note):
+    assert here("train", "quickstart", "--run", "alone", "--generator", server, **TINY)[0] == 0
+    arguments = ("train", "quickstart", "--run", "left")
+    with misbehaving(server, reset, lambda number: number > 8) as leaving:
+        status, _, err = here(*arguments, "--generator", leaving.url, **TINY, fetch__patience=1)
+    assert status == 1
+    assert "Traceback" not in err
+    assert leaving.url in err.splitlines()[-1]
+    assert "--resume" in err.splitlines()[-1]
+    begun = time.monotonic()
+    status, _, err = here(*arguments, "--resume", "--generator", server, **TINY)
+    seconds = time.monotonic() - begun
+    assert status == 0, err
+    alone, left = (outcome_of(tmp_path / "runs" / name) for name in ("alone", "left"))
+    assert left[0] == alone[0]
+    assert left[1]["accuracy"] == alone[1]["accuracy"]
+    note(
+        "the only generator stays away, then --resume",
+        times=1,
+        outcome="identical",
+        seconds=time.monotonic() - begun,
+    )
