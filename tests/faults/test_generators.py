@@ -294,9 +294,4 @@ def test_a_run_whose_patience_ends_is_resumed_to_the_same_losses(here, server, t
     alone, left = (outcome_of(tmp_path / "runs" / name) for name in ("alone", "left"))
     assert left[0] == alone[0]
     assert left[1]["accuracy"] == alone[1]["accuracy"]
-    note(
-        "the only generator stays away, then --resume",
-        times=1,
-        outcome="identical",
-        seconds=time.monotonic() - begun,
-    )
+    note("the only generator stays away, then --resume", times=1, outcome="identical", seconds=seconds)

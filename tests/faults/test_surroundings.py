@@ -1,0 +1,226 @@
+"""What stands around the client: the environment, the working folder, keys, and the addresses people write."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from generator_service.stream import generate
+from shared.errors import UserError
+from shared.spec import StreamSpec
+from tests.faults.proxy import PAGE, answering, misbehaving
+from trainer.client import stream
+
+SPEC = StreamSpec(operation="transpose", dim=2)
+TINY = {
+    "stream__dim": 2,
+    "model__width": 16,
+    "model__heads": 2,
+    "training__samples": 64,
+    "training__batch_size": 32,
+    "evaluation__validation_samples": 10,
+    "evaluation__test_samples": 10,
+}
+NOBODY = "127.0.0.1:9"
+
+# variables that httpx cannot use, and the first of them by name
+_UNUSABLE = {
+    "a SOCKS proxy without its package": {"ALL_PROXY": f"socks5://{NOBODY}"},
+    "a NO_PROXY with an address in brackets": {
+        "NO_PROXY": "localhost,[::1]",
+        "HTTP_PROXY": f"http://{NOBODY}",
+    },
+    "a proxy that is no address": {"HTTP_PROXY": "http://[proxy"},
+    "a proxy of no known scheme": {"HTTPS_PROXY": "gopher://proxy:70"},
+    "certificates that are not there": {"SSL_CERT_FILE": "/nowhere/certificates.pem"},
+    "a folder of certificates that is not there": {"SSL_CERT_DIR": "/nowhere"},
+    "a proxy where nothing listens": {"HTTP_PROXY": f"http://{NOBODY}", "HTTPS_PROXY": f"http://{NOBODY}"},
+}
+
+
+@pytest.fixture(params=_UNUSABLE)
+def surroundings(request, monkeypatch) -> str:
+    """An environment that httpx cannot use: what is wrong with it."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in _UNUSABLE[request.param].items():
+        monkeypatch.setenv(name, value)
+    return request.param
+
+
+def test_a_generator_on_this_machine_is_reached_in_any_environment(here, server, rows, note, surroundings):
+    begun = time.monotonic()
+    for url in (server, server.replace("127.0.0.1", "localhost")):
+        assert rows(stream(url, SPEC, 0, "train", 0, 5)) == rows([generate(SPEC, 0, "train", 0, 5)])
+    status, out, err = here("sample", "transpose", "--dim", "2", "--generator", server)
+    assert (status, err) == (0, "")
+    status, _, err = here("train", "quickstart", "--generator", server, **TINY)
+    assert status == 0, err
+    status, _, err = here("evaluate", "runs/quickstart", "--generator", server)
+    assert status == 0, err
+    note(f"{surroundings}: loopback", times=4, outcome="identical", seconds=time.monotonic() - begun)
+
+
+@pytest.mark.parametrize("surroundings", ["a SOCKS proxy without its package"], indirect=True)
+def test_a_run_reaches_its_own_generator_in_any_environment(here, surroundings):
+    status, _, err = here("train", "quickstart", **TINY)
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"ALL_PROXY": f"socks5://{NOBODY}"}, "ALL_PROXY"),
+        ({"NO_PROXY": "localhost,[::1]", "HTTP_PROXY": f"http://{NOBODY}"}, "NO_PROXY"),
+        ({"HTTPS_PROXY": "http://[proxy"}, "HTTPS_PROXY"),
+        ({"https_proxy": "http://name:password@[proxy"}, "https_proxy"),
+        ({"SSL_CERT_FILE": "/nowhere/certificates.pem"}, "SSL_CERT_FILE"),
+    ],
+)
+def test_elsewhere_a_variable_that_cannot_be_used_is_named(here, monkeypatch, variables, named):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    url = "https://generator.invalid"
+    with pytest.raises(UserError, match=named) as refused:
+        list(stream(url, SPEC, 0, "train", 0, 5))
+    assert "\n" not in str(refused.value)
+    assert "password" not in str(refused.value)
+    status, _, err = here("train", "quickstart", "--generator", url, **TINY)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert named in err
+
+
+def test_the_users_folder_is_not_imported_by_the_embedded_generator(here, tmp_path, note):
+    for name in ("secrets", "numpy", "fastapi", "generator_service", "matstream"):
+        (tmp_path / f"{name}.py").write_text(f"print('http://{NOBODY}')\nraise SystemExit('imported')\n")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/__init__.py").write_text("raise SystemExit('imported')\n")
+    begun = time.monotonic()
+    status, out, err = here("train", "quickstart", **TINY)
+    assert status == 0, err
+    assert "imported" not in out + err
+    note(
+        "modules of any name in the working folder", times=1, outcome="none", seconds=time.monotonic() - begun
+    )
+
+
+def test_what_else_is_printed_is_not_taken_for_the_embedded_generators_url(here, tmp_path, monkeypatch, note):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(f"print('http://{NOBODY}', flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    begun = time.monotonic()
+    status, _, err = here("train", "quickstart", **TINY)
+    assert status == 0, err
+    note("a module that prints a URL at start", times=1, outcome="none", seconds=time.monotonic() - begun)
+
+
+def test_a_key_is_sent_without_the_space_around_it(here, start_server, monkeypatch):
+    locked = start_server(MATSTREAM_API_KEYS="the-key").url
+    for key in ("the-key\n", " the-key", "the-key \r\n", "\tthe-key"):
+        monkeypatch.setenv("MATSTREAM_API_KEY", key)
+        assert sum(batch.num_rows for batch in stream(locked, SPEC, 0, "train", 0, 5)) == 5
+        assert here("sample", "transpose", "--dim", "2", "--generator", locked)[0] == 0
+
+
+@pytest.mark.parametrize("key", ["the key", "the\nkey", "clé", "ключ"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
+    here, server, monkeypatch, caplog, key
+):
+    monkeypatch.setenv("MATSTREAM_API_KEY", key)
+    begun = time.monotonic()
+    with caplog.at_level(logging.DEBUG), pytest.raises(UserError, match="MATSTREAM_API_KEY") as refused:
+        list(stream(server, SPEC, 0, "train", 0, 5))
+    said = [str(refused.value), caplog.text]
+    for arguments in (("train", "quickstart"), ("sample", "transpose", "--dim", "2")):
+        status, out, err = here(*arguments, "--generator", server)
+        assert status == 1
+        assert "MATSTREAM_API_KEY" in err
+        assert len(err.splitlines()) == 1
+        said += [out, err]
+    assert time.monotonic() - begun < 5
+    assert not any(key in text or repr(key) in text for text in said)
+
+
+def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkeypatch, note):
+    for name, value in {
+        "API_KEYS": "alice-key,bob-key",
+        "RATE": "1/minute",
+        "MAX_DIM": "1",
+        "MAX_COUNT": "1",
+        "MAX_SECONDS": "0.001",
+        "MAX_STREAMS": "1",
+        "MAX_BATCH_BYTES": "1",
+        "CORS_ORIGINS": "https://example.org",
+    }.items():
+        monkeypatch.setenv(f"MATSTREAM_{name}", value)
+    begun = time.monotonic()
+    status, _, err = here("train", "quickstart", **TINY)
+    assert status == 0, err
+    note("a team server's settings exported", times=1, outcome="none", seconds=time.monotonic() - begun)
+
+
+def refusals(here: Callable, url: str) -> list[str]:
+    """What the client, `train`, `evaluate` and `sample` say of a generator, a sentence each."""
+    sentences = []
+    with pytest.raises(UserError) as refused:
+        list(stream(url, SPEC, 0, "train", 0, 5))
+    sentences.append(str(refused.value))
+    for arguments in (
+        ("train", "quickstart", "--run", "refused"),
+        ("evaluate", "runs/quickstart"),
+        ("sample", "transpose", "--dim", "2"),
+    ):
+        status, _, err = here(*arguments, "--generator", url)
+        assert status == 1
+        assert "Traceback" not in err
+        sentences.append(err.splitlines()[-1])
+    return sentences
+
+
+@pytest.fixture
+def trained(here, server) -> None:
+    """A run in runs/quickstart, to evaluate."""
+    status, _, err = here("train", "quickstart", "--generator", server, **TINY)
+    assert status == 0, err
+
+
+@pytest.mark.parametrize("more", ["?x=1", "#frag", "/?", "/v1?x=1#frag"])
+def test_an_address_with_a_query_or_a_fragment_is_refused_with_one_to_write(here, server, trained, more):
+    begun = time.monotonic()
+    for sentence in refusals(here, server + more):
+        assert repr(server + more) in sentence
+        assert "must be a URL like http://127.0.0.1:8000" in sentence
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_says_where_to(here, server, trained, status):
+    moved = answering(status, location=f"http://{NOBODY}/moved/v1/stream?dim=2")
+    with misbehaving(server, moved) as generator:
+        for sentence in refusals(here, generator.url):
+            assert generator.url in sentence
+            assert str(status) in sentence
+            assert f"http://{NOBODY}/moved" in sentence
+
+
+def test_an_answer_that_is_html_is_said_to_be_html(here, server, trained):
+    with misbehaving(server, answering(200, PAGE, content_type="text/html")) as generator:
+        for sentence in refusals(here, generator.url):
+            assert generator.url in sentence
+            assert "text/html" in sentence
+            assert "damaged" not in sentence
+
+
+def test_a_name_and_a_password_in_an_address_are_used_and_not_shown(here, server, trained, rows):
+    named = server.replace("//", "//name:secret@")
+    assert rows(stream(named, SPEC, 0, "train", 0, 5)) == rows([generate(SPEC, 0, "train", 0, 5)])
+    status, _, err = here("sample", "transpose", "--dim", "2", "--generator", named)
+    assert (status, err) == (0, "")
+    with misbehaving(server, answering(404)) as generator:
+        for sentence in refusals(here, generator.url.replace("//", "//name:secret@")):
+            assert re.search(r"\b404\b", sentence)
+            assert "secret" not in sentence
