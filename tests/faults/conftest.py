@@ -1,8 +1,11 @@
 """What every test of a fault may say of it, for the table that `make faults` prints."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from tests.faults.runs import finished
 
 
 @pytest.fixture
@@ -16,3 +19,11 @@ def note(record_property) -> Callable[..., None]:
         record_property("fault", {"fault": fault, "times": times, "outcome": outcome, "seconds": seconds})
 
     return add
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, server) -> Path:
+    """A folder with a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished(folder, "--generator", server)
+    return folder

@@ -1,4 +1,4 @@
-"""What stands around the client: the environment, the working folder, keys, and the addresses people write."""
+"""What stands around the client: its environment, its folder, its key, addresses as people write them."""
 
 import logging
 import re
@@ -55,7 +55,7 @@ def test_a_generator_on_this_machine_is_reached_in_any_environment(here, server,
     begun = time.monotonic()
     for url in (server, server.replace("127.0.0.1", "localhost")):
         assert rows(stream(url, SPEC, 0, "train", 0, 5)) == rows([generate(SPEC, 0, "train", 0, 5)])
-    status, out, err = here("sample", "transpose", "--dim", "2", "--generator", server)
+    status, _, err = here("sample", "transpose", "--dim", "2", "--generator", server)
     assert (status, err) == (0, "")
     status, _, err = here("train", "quickstart", "--generator", server, **TINY)
     assert status == 0, err

@@ -1,0 +1,150 @@
+"""Tiny runs in processes of their own, and all that a run comes to, to be compared to the last bit."""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matstream import main
+from tests.trainer.commands import flags
+from trainer.checkpoint import latest
+from trainer.run import has_begun
+
+TINY = {
+    "stream__dim": 2,
+    "model__width": 16,
+    "model__heads": 2,
+    "training__samples": 1_600,
+    "training__batch_size": 32,
+    "training__log_every": 32,
+    "training__validate_every": 320,
+    "training__checkpoint_every": 64,
+    "evaluation__validation_samples": 20,
+    "evaluation__test_samples": 50,
+    "fetch__request_samples": 64,
+}
+RUN = "runs/quickstart"  # in its folder
+LAST_CHECKPOINT = f"checkpoints/{TINY['training__samples']:012d}"
+TIMES = {"seconds", "waited", "train_seconds", "samples_per_second", "data_wait"}
+
+# what has loaded the trainer once, and forks in no time into one that runs
+_READY = multiprocessing.get_context("forkserver")
+_READY.set_forkserver_preload(["tests.faults.runs", "trainer.cli"])
+
+
+def start(folder: Path, *arguments: str, **settings: object) -> BaseProcess:
+    """Run `matstream` in a folder, in a process of its own; `said` tells what it says."""
+    process = _READY.Process(target=_run, args=(folder, [*arguments, *flags(settings)]))
+    process.start()
+    return process
+
+
+def _run(folder: Path, arguments: list[str]) -> None:
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(_saying(folder), os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+    main(arguments)
+
+
+def _saying(folder: Path) -> Path:
+    return folder.with_suffix(".said")  # beside the folder, whose disk may be full
+
+
+def said(folder: Path) -> str:
+    """What all processes have said that were started in a folder."""
+    return _saying(folder).read_text()
+
+
+def go(folder: Path, *options: str) -> BaseProcess:
+    """Begin the run in a folder, or go on with it if it has come anywhere."""
+    resume = ["--resume"] if has_begun(folder / RUN) else []
+    return start(folder, "train", "quickstart", *resume, *options, **TINY)
+
+
+def finish(process: BaseProcess, seconds: float = 180) -> int:
+    """Wait for the end of a process: its exit status, below 0 for a signal."""
+    process.join(seconds)
+    assert process.exitcode is not None, f"it does not end within {seconds} s"
+    return process.exitcode
+
+
+def wait_until(condition: Callable[[], object], process: BaseProcess) -> None:
+    """Wait, with hardly a pause, until a condition holds or the process has ended."""
+    deadline = time.monotonic() + 120
+    while process.is_alive() and not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def finished(folder: Path, *options: str) -> float:
+    """Let the run in a folder come to its end: the seconds it took."""
+    begun = time.monotonic()
+    assert finish(go(folder, *options)) == 0, said(folder)
+    assert "Traceback" not in said(folder)
+    return time.monotonic() - begun
+
+
+def reached(folder: Path, samples: int) -> bool:
+    """Whether the run in a folder has kept a checkpoint of so many samples, or more."""
+    newest = latest(folder / RUN / "checkpoints")
+    return newest is not None and int(newest.name) >= samples
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that a run came to: the content of each of its files by path, but for times and rates.
+
+    Only the names count of pictures, and of the checksums of a file that holds times. TensorBoard's files
+    are left out: each go adds one.
+    """
+    return {
+        path.relative_to(run).as_posix(): _content(path)
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and "tensorboard" not in path.parts
+    }
+
+
+def difference(folder: Path, other: Path) -> list[str]:
+    """The paths of the files in which the runs of two folders came to something else."""
+    found, expected = outcome(folder / RUN), outcome(other / RUN)
+    return sorted(
+        path
+        for path in found.keys() | expected.keys()
+        if path not in found or path not in expected or found[path] != expected[path]
+    )
+
+
+def _content(path: Path) -> Any:
+    if path.name == "metrics.jsonl":
+        return [_without_times(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.name == "result.json":
+        return _without_times(json.loads(path.read_text()))
+    if path.name == "training.pt":
+        return dict(_flat(torch.load(path, weights_only=True), ()))
+    if path.suffix == ".png" or "SUMS" in path.name:
+        return None
+    return path.read_bytes()
+
+
+def _without_times(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in TIMES}
+
+
+def _flat(value: Any, keys: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The numbers, texts and tensors in nested dicts and lists, each with the keys that lead to it."""
+    if isinstance(value, dict | list | tuple):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            if key not in TIMES:
+                yield from _flat(part, (*keys, key))
+    elif isinstance(value, torch.Tensor):
+        yield keys, (value.dtype, value.shape, value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    else:
+        yield keys, value

@@ -1,0 +1,76 @@
+"""A disk that is full: one sentence, and once there is room the run comes to the same as on any other."""
+
+import errno
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.runs import LAST_CHECKPOINT, RUN, difference, finish, finished, go, reached, said
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A folder on a disk of 32 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave not a byte."""
+    with (disk / "ballast").open("ab", buffering=0) as ballast:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    ballast.write(bytes(size))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+
+MOMENTS: dict[str, Callable[[Path], object]] = {
+    "at the start": lambda folder: True,
+    "at a checkpoint": lambda folder: reached(folder, 320),
+    "while it is scored": lambda folder: (folder / RUN / LAST_CHECKPOINT).exists(),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_on_a_full_disk_is_one_sentence_and_goes_on_once_there_is_room(
+    disk, server, undisturbed, note, moment
+):
+    if moment == "at the start":
+        fill(disk)
+    process = go(disk, "--generator", server)
+    while process.is_alive():
+        if MOMENTS[moment](disk):
+            fill(disk)
+    assert finish(process) == 1, said(disk)
+    *_, sentence = said(disk).splitlines()
+    assert sentence.startswith("matstream: ")
+    assert "No space left on device" in sentence
+    assert "Traceback" not in said(disk)
+    (disk / "ballast").unlink()
+    seconds = finished(disk, "--generator", server)
+    assert difference(disk, undisturbed) == []
+    note(f"a full disk {moment}", times=1, outcome="a sentence, then identical", seconds=seconds)
+
+
+@pytest.mark.long
+def test_a_full_disk_never_ends_a_process_in_another_way(disk, server, note):
+    for _ in range(10):
+        fill(disk)
+        process = go(disk, "--generator", server)
+        assert finish(process) == 1, said(disk)
+    assert "Traceback" not in said(disk)
+    note("a full disk at the start, again and again", times=10, outcome="a sentence", seconds=0.0)

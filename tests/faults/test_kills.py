@@ -1,0 +1,121 @@
+"""`kill -9` of the trainer, of its generator, of both: the run that is resumed comes to the same, to the last
+bit, as one that nothing disturbed."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.runs import (
+    LAST_CHECKPOINT,
+    RUN,
+    TINY,
+    difference,
+    finish,
+    finished,
+    go,
+    reached,
+    said,
+    start,
+    wait_until,
+)
+
+# what is to be seen in a run's folder at the moment of a kill
+MOMENTS: dict[str, Callable[[Path], object]] = {
+    "as it begins": lambda run: (run / "recipe.toml").exists(),
+    "while a checkpoint is written": lambda run: any(run.glob("checkpoints/.0*")),
+    "while the best weights are written": lambda run: any(run.glob("checkpoints/.best*")),
+    "between its last step and its score": lambda run: (run / LAST_CHECKPOINT).exists(),
+    "while evaluation.zarr is written": lambda run: any(run.glob(".evaluation.zarr*")),
+    "while the model is exported": lambda run: any(run.glob(".model*")),
+    "while the report is drawn": lambda run: (run / "result.json").exists(),
+}
+
+
+def killed(folder: Path, condition: Callable[[], object], *options: str) -> bool:
+    """Let the run go on, and kill the trainer once a condition holds; whether it was still alive."""
+    process = go(folder, *options)
+    wait_until(condition, process)
+    process.kill()
+    return finish(process) == -9
+
+
+def kill_at_random(folder: Path, seed: int, kills: int, *options: str) -> int:
+    """A chain of kills, each after a random share of a second or two; how many met a living trainer."""
+    moments = random.Random(seed)
+    met = 0
+    for _ in range(kills):
+        deadline = time.monotonic() + moments.uniform(0.1, 2.0)
+        met += killed(folder, lambda until=deadline: time.monotonic() > until, *options)
+    return met
+
+
+def kill_at(folder: Path, moment: str, *options: str) -> bool:
+    return killed(folder, lambda: MOMENTS[moment](folder / RUN), *options)
+
+
+def test_a_trainer_killed_again_and_again_comes_to_the_same(tmp_path, server, undisturbed, note):
+    served = ("--generator", server)
+    times = kill_at(tmp_path, "while a checkpoint is written", *served)
+    times += kill_at_random(tmp_path, 1, 2, *served)
+    times += kill_at(tmp_path, "between its last step and its score", *served)
+    seconds = finished(tmp_path, *served)
+    assert times >= 2
+    assert difference(tmp_path, undisturbed) == []
+    note("kill -9 of the trainer", times=times, outcome="identical", seconds=seconds)
+
+
+def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed, note):
+    metrics = tmp_path / RUN / "metrics.jsonl"
+    process = start(tmp_path, "train", "quickstart", **TINY)
+    times, seconds = 0, 0.0
+    for lines in (5, 25):
+        wait_until(
+            lambda seen=lines: metrics.exists() and len(metrics.read_text().splitlines()) > seen, process
+        )
+        for generator in psutil.Process(process.pid).children(recursive=True):
+            generator.kill()
+            times += 1
+        begun, size = time.monotonic(), metrics.stat().st_size
+        wait_until(lambda before=size: metrics.stat().st_size > before + 2_000, process)
+        seconds = max(seconds, time.monotonic() - begun)
+    assert finish(process) == 0, said(tmp_path)
+    assert times == 2
+    assert difference(tmp_path, undisturbed) == []
+    note("kill -9 of the embedded generator", times=times, outcome="identical", seconds=seconds)
+
+
+def test_a_run_whose_trainer_and_generator_are_killed_together_comes_to_the_same(tmp_path, undisturbed, note):
+    process = start(tmp_path, "train", "quickstart", **TINY)
+    wait_until(lambda: reached(tmp_path, 640), process)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert len(family) == 2
+    for member in family:
+        member.kill()
+    assert finish(process) == -9
+    seconds = finished(tmp_path)
+    assert difference(tmp_path, undisturbed) == []
+    note("kill -9 of trainer and generator", times=1, outcome="identical", seconds=seconds)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_long_chains_of_kills_come_to_the_same(tmp_path, server, undisturbed, note, seed):
+    times = kill_at_random(tmp_path, seed, 12, "--generator", server)
+    seconds = finished(tmp_path, "--generator", server)
+    assert times > 0
+    assert difference(tmp_path, undisturbed) == []
+    note("kill -9 of the trainer, at random", times=times, outcome="identical", seconds=seconds)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_trainer_killed_at_any_moment_comes_to_the_same(tmp_path, server, undisturbed, note, moment):
+    times = sum(kill_at(tmp_path, moment, "--generator", server) for _ in range(4))
+    seconds = finished(tmp_path, "--generator", server)
+    assert times > 0
+    assert difference(tmp_path, undisturbed) == []
+    note(f"kill -9 of the trainer {moment}", times=times, outcome="identical", seconds=seconds)
