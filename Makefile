@@ -1,5 +1,6 @@
 # make demo     install, train the quickstart through HTTP, draw its picture
 # make test     install, run the tests
+# make faults   every test of a fault, long ones too (some 20 minutes); the table goes into docs/RELIABILITY.md
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make bench-learning   small recipes until they are right in 90%, beside the published way at equal seconds
@@ -12,13 +13,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-learning nine results clean
+.PHONY: demo test faults lint bench bench-learning nine results clean
 
 demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
 
 test: .venv/installed
 	$(BIN)/pytest --numprocesses auto
+
+faults: .venv/installed
+	$(BIN)/pytest tests/faults -m '' --numprocesses auto --faults-table docs/faults.json
 
 lint: .venv/installed
 	$(BIN)/ruff check

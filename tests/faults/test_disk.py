@@ -2,12 +2,14 @@
 
 import errno
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.runs import LAST_CHECKPOINT, RUN, difference, finish, finished, go, reached, said
+from tests.faults.runs import LAST_CHECKPOINT, RUN, TINY, difference, finish, finished, go, reached, said
+from tests.trainer import commands
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_a_run_on_a_full_disk_is_one_sentence_and_goes_on_once_there_is_room(
     while process.is_alive():
         if MOMENTS[moment](disk):
             fill(disk)
+        time.sleep(0.001)
     assert finish(process) == 1, said(disk)
     *_, sentence = said(disk).splitlines()
     assert sentence.startswith("matstream: ")
@@ -66,11 +69,13 @@ def test_a_run_on_a_full_disk_is_one_sentence_and_goes_on_once_there_is_room(
     note(f"a full disk {moment}", times=1, outcome="a sentence, then identical", seconds=seconds)
 
 
-@pytest.mark.long
-def test_a_full_disk_never_ends_a_process_in_another_way(disk, server, note):
-    for _ in range(10):
-        fill(disk)
-        process = go(disk, "--generator", server)
-        assert finish(process) == 1, said(disk)
-    assert "Traceback" not in said(disk)
-    note("a full disk at the start, again and again", times=10, outcome="a sentence", seconds=0.0)
+def test_a_process_on_a_full_disk_ends_with_its_own_status(disk, server, note):
+    fill(disk)
+    begun = time.monotonic()
+    status, _, err = commands.finish(
+        commands.matstream(disk, "train", "quickstart", "--generator", server, **TINY)
+    )
+    assert status == 1, err
+    assert len(err.splitlines()) == 1
+    assert "No space left on device" in err
+    note("a full disk, the end of the process", times=1, outcome="status 1", seconds=time.monotonic() - begun)

@@ -2,13 +2,13 @@
 last bit, or there is one sentence."""
 
 import functools
-import json
 import logging
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -23,7 +23,10 @@ from tests.faults.proxy import (
     reset,
     unreachable,
 )
+from tests.faults.runs import RUN, TINY, outcome
+from tests.trainer.commands import finish, matstream
 from trainer.client import StreamError, stream
+from trainer.metrics import FILE as METRICS
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)
 ANSWERED_LATE = ("a byte every 2 s", "100 KB/s", "accepts, and is silent", "stops in the middle")
@@ -204,25 +207,14 @@ def test_no_answer_takes_more_memory_than_was_asked_for(server, note, name):
     note(f"{name}: memory", times=hostile.misbehaved, outcome=outcome, seconds=seconds)
 
 
-TINY = {
-    "stream__dim": 2,
-    "model__width": 16,
-    "model__heads": 2,
-    "training__samples": 640,
-    "training__batch_size": 32,
-    "training__log_every": 32,
-    "training__validate_every": 320,
-    "evaluation__validation_samples": 20,
-    "evaluation__test_samples": 50,
-    "fetch__request_samples": 64,
-}
+def learned(run: Path) -> dict[str, Any]:
+    """The losses, scores and weights of a run."""
+    files = outcome(run).items()
+    return {path: content for path, content in files if path == METRICS or path.endswith(".safetensors")}
 
 
-def outcome_of(run: Path) -> tuple[list[tuple[int, float]], dict]:
-    """The losses of a run by samples, and its result."""
-    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    losses = [(record["samples"], record["loss"]) for record in records if "loss" in record]
-    return losses, json.loads((run / "result.json").read_text())
+def result_of(run: Path) -> dict[str, Any]:
+    return outcome(run)["result.json"]
 
 
 def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(here, server, tmp_path, note):
@@ -234,10 +226,10 @@ def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(here, ser
         seconds = time.monotonic() - begun
     assert status == 0, err
     assert "another machine" in err
-    alone, both = (outcome_of(tmp_path / "runs" / name) for name in ("alone", "both"))
-    assert both[0] == alone[0]
-    assert both[1]["accuracy"] == alone[1]["accuracy"]
-    assert both[1]["fingerprints"] == [{"fingerprint": alone[1]["fingerprint"], "start": 0}]
+    alone, both = (tmp_path / "runs" / name for name in ("alone", "both"))
+    assert learned(both) == learned(alone)
+    assert result_of(both)["fingerprints"] == result_of(alone)["fingerprints"]
+    assert [part["start"] for part in result_of(both)["fingerprints"]] == [0]
     note("a run, one generator of other numerics", times=1, outcome="identical", seconds=seconds)
 
 
@@ -249,8 +241,7 @@ def test_a_run_that_may_mix_numerics_records_each_of_them(here, server, tmp_path
         status, _, err = here(*arguments, **TINY, fetch__numerics="any")
         seconds = time.monotonic() - begun
     assert status == 0, err
-    _, result = outcome_of(tmp_path / "runs/quickstart")
-    first, second = result["fingerprints"]
+    first, second = result_of(tmp_path / RUN)["fingerprints"]
     assert first == {"fingerprint": "another machine", "start": 0}
     assert second["fingerprint"] not in ("", "another machine")
     assert second["start"] == 256
@@ -274,8 +265,7 @@ def test_a_run_is_resumed_under_other_numerics_only_if_that_is_asked_for(here, s
     note("resumed under other numerics", times=1, outcome="refused", seconds=seconds)
     status, _, err = here(*resumed, **TINY, fetch__numerics="any")
     assert status == 0, err
-    _, result = outcome_of(tmp_path / "runs/quickstart")
-    assert [part["start"] for part in result["fingerprints"]] == [0, 32]
+    assert [part["start"] for part in result_of(tmp_path / RUN)["fingerprints"]] == [0, 32]
 
 
 def test_a_run_whose_patience_ends_is_resumed_to_the_same_losses(here, server, tmp_path, note):
@@ -291,7 +281,18 @@ def test_a_run_whose_patience_ends_is_resumed_to_the_same_losses(here, server, t
     status, _, err = here(*arguments, "--resume", "--generator", server, **TINY)
     seconds = time.monotonic() - begun
     assert status == 0, err
-    alone, left = (outcome_of(tmp_path / "runs" / name) for name in ("alone", "left"))
-    assert left[0] == alone[0]
-    assert left[1]["accuracy"] == alone[1]["accuracy"]
+    assert learned(tmp_path / "runs/left") == learned(tmp_path / "runs/alone")
     note("the only generator stays away, then --resume", times=1, outcome="identical", seconds=seconds)
+
+
+@pytest.mark.long
+def test_a_process_whose_stream_fails_ends_with_its_own_status(server, tmp_path, note):
+    begun = time.monotonic()
+    with misbehaving(server, MISBEHAVIOURS["cut within a batch"], lambda number: number > 3) as failing:
+        for name in ("a", "b", "c", "d", "e", "f"):
+            arguments = ("train", "quickstart", "--run", name, "--generator", failing.url)
+            status, _, err = finish(matstream(tmp_path, *arguments, **TINY, fetch__connections=4))
+            assert status == 1, err
+            assert "Traceback" not in err
+    seconds = time.monotonic() - begun
+    note("a stream that fails, the end of the process", times=6, outcome="status 1", seconds=seconds)
