@@ -101,13 +101,18 @@ def reached(folder: Path, samples: int) -> bool:
 def outcome(run: Path) -> dict[str, Any]:
     """All that a run came to: the content of each of its files by path, but for times and rates.
 
-    Only the names count of pictures, and of the checksums of a file that holds times. TensorBoard's files
-    are left out: each go adds one.
+    Only the names count of pictures, and of the checksums of a file that holds times. Left out are
+    TensorBoard's files, of which each go adds one, and checkpoints before the newest: a process that is
+    killed when it has written one has not yet removed the oldest.
     """
+    checkpoints = run / "checkpoints"
+    newest = latest(checkpoints)
     return {
         path.relative_to(run).as_posix(): _content(path)
         for path in sorted(run.rglob("*"))
-        if path.is_file() and "tensorboard" not in path.parts
+        if path.is_file()
+        and "tensorboard" not in path.parts
+        and not (path.parent.parent == checkpoints and path.parent.name.isdecimal() and path.parent != newest)
     }
 
 

@@ -1,6 +1,7 @@
 """A disk that is full: one sentence, and once there is room the run comes to the same as on any other."""
 
 import errno
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.proxy import misbehaving, slow
 from tests.faults.runs import LAST_CHECKPOINT, RUN, TINY, difference, finish, finished, go, reached, said
 from tests.trainer import commands
 
@@ -69,13 +71,17 @@ def test_a_run_on_a_full_disk_is_one_sentence_and_goes_on_once_there_is_room(
     note(f"a full disk {moment}", times=1, outcome="a sentence, then identical", seconds=seconds)
 
 
-def test_a_process_on_a_full_disk_ends_with_its_own_status(disk, server, note):
+def test_a_process_ends_with_its_own_status_while_samples_arrive(disk, server, note):
     fill(disk)
+    os.truncate(disk / "ballast", (disk / "ballast").stat().st_size - 100_000)  # no room for a checkpoint
     begun = time.monotonic()
-    status, _, err = commands.finish(
-        commands.matstream(disk, "train", "quickstart", "--generator", server, **TINY)
-    )
+    many = TINY | {"stream__dim": 10, "fetch__request_samples": 20_000, "fetch__connections": 8}
+    with misbehaving(server, slow(200_000)) as steady:  # a piece on each connection every 50 ms
+        status, _, err = commands.finish(
+            commands.matstream(disk, "train", "quickstart", "--generator", steady.url, **many)
+        )
+    seconds = time.monotonic() - begun
     assert status == 1, err
     assert len(err.splitlines()) == 1
     assert "No space left on device" in err
-    note("a full disk, the end of the process", times=1, outcome="status 1", seconds=time.monotonic() - begun)
+    note("a full disk at the first checkpoint", times=1, outcome="status 1", seconds=seconds)

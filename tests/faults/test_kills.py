@@ -76,6 +76,7 @@ def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed
         wait_until(
             lambda seen=lines: metrics.exists() and len(metrics.read_text().splitlines()) > seen, process
         )
+        assert process.is_alive(), said(tmp_path)
         for generator in psutil.Process(process.pid).children(recursive=True):
             generator.kill()
             times += 1

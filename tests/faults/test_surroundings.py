@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from generator_service.stream import generate
 from shared.errors import UserError
 from shared.spec import StreamSpec
 from tests.faults.proxy import PAGE, answering, misbehaving
+from tests.faults.runs import RUN
 from trainer.client import stream
 
 SPEC = StreamSpec(operation="transpose", dim=2)
@@ -59,7 +61,7 @@ def test_a_generator_on_this_machine_is_reached_in_any_environment(here, server,
     assert (status, err) == (0, "")
     status, _, err = here("train", "quickstart", "--generator", server, **TINY)
     assert status == 0, err
-    status, _, err = here("evaluate", "runs/quickstart", "--generator", server)
+    status, _, err = here("evaluate", "runs/quickstart", "--generator", server, "--samples", "10")
     assert status == 0, err
     note(f"{surroundings}: loopback", times=4, outcome="identical", seconds=time.monotonic() - begun)
 
@@ -163,7 +165,7 @@ def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkey
     note("a team server's settings exported", times=1, outcome="none", seconds=time.monotonic() - begun)
 
 
-def refusals(here: Callable, url: str) -> list[str]:
+def refusals(here: Callable, folder: Path, url: str) -> list[str]:
     """What the client, `train`, `evaluate` and `sample` say of a generator, a sentence each."""
     sentences = []
     with pytest.raises(UserError) as refused:
@@ -171,7 +173,7 @@ def refusals(here: Callable, url: str) -> list[str]:
     sentences.append(str(refused.value))
     for arguments in (
         ("train", "quickstart", "--run", "refused"),
-        ("evaluate", "runs/quickstart"),
+        ("evaluate", str(folder / RUN)),
         ("sample", "transpose", "--dim", "2"),
     ):
         status, _, err = here(*arguments, "--generator", url)
@@ -181,46 +183,39 @@ def refusals(here: Callable, url: str) -> list[str]:
     return sentences
 
 
-@pytest.fixture
-def trained(here, server) -> None:
-    """A run in runs/quickstart, to evaluate."""
-    status, _, err = here("train", "quickstart", "--generator", server, **TINY)
-    assert status == 0, err
-
-
 @pytest.mark.parametrize("more", ["?x=1", "#frag", "/?", "/v1?x=1#frag"])
-def test_an_address_with_a_query_or_a_fragment_is_refused_with_one_to_write(here, server, trained, more):
+def test_an_address_with_a_query_or_a_fragment_is_refused_with_one_to_write(here, server, undisturbed, more):
     begun = time.monotonic()
-    for sentence in refusals(here, server + more):
+    for sentence in refusals(here, undisturbed, server + more):
         assert repr(server + more) in sentence
         assert "must be a URL like http://127.0.0.1:8000" in sentence
     assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_says_where_to(here, server, trained, status):
+def test_a_redirect_says_where_to(here, server, undisturbed, status):
     moved = answering(status, location=f"http://{NOBODY}/moved/v1/stream?dim=2")
     with misbehaving(server, moved) as generator:
-        for sentence in refusals(here, generator.url):
+        for sentence in refusals(here, undisturbed, generator.url):
             assert generator.url in sentence
             assert str(status) in sentence
             assert f"http://{NOBODY}/moved" in sentence
 
 
-def test_an_answer_that_is_html_is_said_to_be_html(here, server, trained):
+def test_an_answer_that_is_html_is_said_to_be_html(here, server, undisturbed):
     with misbehaving(server, answering(200, PAGE, content_type="text/html")) as generator:
-        for sentence in refusals(here, generator.url):
+        for sentence in refusals(here, undisturbed, generator.url):
             assert generator.url in sentence
             assert "text/html" in sentence
             assert "damaged" not in sentence
 
 
-def test_a_name_and_a_password_in_an_address_are_used_and_not_shown(here, server, trained, rows):
+def test_a_name_and_a_password_in_an_address_are_used_and_not_shown(here, server, undisturbed, rows):
     named = server.replace("//", "//name:secret@")
     assert rows(stream(named, SPEC, 0, "train", 0, 5)) == rows([generate(SPEC, 0, "train", 0, 5)])
     status, _, err = here("sample", "transpose", "--dim", "2", "--generator", named)
     assert (status, err) == (0, "")
     with misbehaving(server, answering(404)) as generator:
-        for sentence in refusals(here, generator.url.replace("//", "//name:secret@")):
+        for sentence in refusals(here, undisturbed, generator.url.replace("//", "//name:secret@")):
             assert re.search(r"\b404\b", sentence)
             assert "secret" not in sentence
