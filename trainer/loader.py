@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shared.spec import StreamSpec
-from shared.wire import from_batch
+from shared.wire import from_batch, provenance
 from trainer.client import Client
 from trainer.tokens import Tokens, encode
 
@@ -55,6 +55,7 @@ class Loader:
         self.position = position
         self.end = end
         self.waited = 0.0  # seconds that take() spent waiting for samples
+        self.fingerprints: list[tuple[str, int]] = []  # each with the first sample that is of it
         self._tokens = input_tokens, target_tokens
         self._operations = spec.operation
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
@@ -118,7 +119,11 @@ class Loader:
         try:
             with closing(batches):
                 for batch in batches:
-                    encoded = encode(from_batch(batch), self._operations, *self._tokens)
+                    samples = from_batch(batch)
+                    fingerprint = provenance(batch.schema)["fingerprint"]
+                    if fingerprint not in dict(self.fingerprints):
+                        self.fingerprints.append((fingerprint, int(samples.index[0])))
+                    encoded = encode(samples, self._operations, *self._tokens)
                     if not self._put(Batch(*map(torch.from_numpy, encoded))):
                         return
         except BaseException as error:

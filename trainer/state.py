@@ -35,7 +35,7 @@ class Position:
     waited: float = 0.0  # of these, waiting for samples
     loss_sum: float = 0.0  # since the last loss in metrics.jsonl
     loss_steps: int = 0
-    # the numerics of all generators whose samples were used, and how many samples had been seen by then
+    # of the numerics of all samples seen, each with the first sample that was of it
     fingerprints: dict[str, int] = field(default_factory=dict)
 
 

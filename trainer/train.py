@@ -96,7 +96,7 @@ def train(run: Run, client: Client) -> Trained:
                     state.settle()
                 position.seconds += time.perf_counter() - started
                 position.waited += loader.waited - waited
-                _note_fingerprints(position, client)
+                _note_fingerprints(position, loader)
                 client.patience = _patience(run, position)
                 if log:
                     write(_training_record(training, logged, position))
@@ -154,12 +154,12 @@ def _patience(run: Run, position: Position) -> float:
     return run.recipe.fetch.patience or max(PATIENCE, position.seconds)
 
 
-def _note_fingerprints(position: Position, client: Client) -> None:
-    for fingerprint in client.fingerprints:
-        if fingerprint not in position.fingerprints:
+def _note_fingerprints(position: Position, loader: Loader) -> None:
+    for fingerprint, start in loader.fingerprints:
+        if start < position.samples and fingerprint not in position.fingerprints:
             if position.fingerprints:
-                logger.warning("numerics %s from about sample %d on", fingerprint, position.samples)
-            position.fingerprints[fingerprint] = position.samples
+                logger.warning("numerics %s from sample %d on", fingerprint, start)
+            position.fingerprints[fingerprint] = start
 
 
 def _training_record(training: TrainingSection, logged: Position, now: Position) -> dict[str, Any]:
