@@ -39,9 +39,10 @@ _READY = multiprocessing.get_context("forkserver")
 _READY.set_forkserver_preload(["tests.faults.runs", "trainer.cli"])
 
 
-def start(folder: Path, *arguments: str, **settings: object) -> BaseProcess:
-    """Run `matstream` in a folder, in a process of its own; `said` tells what it says."""
-    process = _READY.Process(target=_run, args=(folder, [*arguments, *flags(settings)]))
+def start(folder: Path, *options: str, **changed: object) -> BaseProcess:
+    """`matstream train`, made tiny, in a folder and a process of its own; `said` tells what it says."""
+    arguments = ["train", "quickstart", *options, *flags(TINY | changed)]
+    process = _READY.Process(target=_run, args=(folder, arguments))
     process.start()
     return process
 
@@ -66,7 +67,7 @@ def said(folder: Path) -> str:
 def go(folder: Path, *options: str) -> BaseProcess:
     """Begin the run in a folder, or go on with it if it has come anywhere."""
     resume = ["--resume"] if has_begun(folder / RUN) else []
-    return start(folder, "train", "quickstart", *resume, *options, **TINY)
+    return start(folder, *resume, *options)
 
 
 def finish(process: BaseProcess, seconds: float = 180) -> int:

@@ -23,10 +23,9 @@ from tests.faults.proxy import (
     reset,
     unreachable,
 )
-from tests.faults.runs import RUN, TINY, outcome
-from tests.trainer.commands import finish, matstream
+from tests.faults.runs import RUN, TINY, difference, finish, outcome, said, start
+from tests.trainer import commands
 from trainer.client import StreamError, stream
-from trainer.metrics import FILE as METRICS
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)
 ANSWERED_LATE = ("a byte every 2 s", "100 KB/s", "accepts, and is silent", "stops in the middle")
@@ -153,8 +152,8 @@ def test_a_generator_that_comes_back_within_the_patience_is_waited_for_in_few_li
         seconds = time.monotonic() - begun
     assert 8 < seconds < 15
     # when it begins, after 1, 2, 4 and 8 seconds, when it goes on
-    said = [line for record in caplog.records for line in record.getMessage().splitlines()]
-    assert 2 <= len(said) <= 7, said
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    assert 2 <= len(lines) <= 7, lines
     note("away for 8 s: the only generator", times=1, outcome="identical", seconds=seconds - 8)
 
 
@@ -207,81 +206,63 @@ def test_no_answer_takes_more_memory_than_was_asked_for(server, note, name):
     note(f"{name}: memory", times=hostile.misbehaved, outcome=outcome, seconds=seconds)
 
 
-def learned(run: Path) -> dict[str, Any]:
-    """The losses, scores and weights of a run."""
-    files = outcome(run).items()
-    return {path: content for path, content in files if path == METRICS or path.endswith(".safetensors")}
+def result_of(folder: Path) -> dict[str, Any]:
+    return outcome(folder / RUN)["result.json"]
 
 
-def result_of(run: Path) -> dict[str, Any]:
-    return outcome(run)["result.json"]
-
-
-def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(here, server, tmp_path, note):
-    assert here("train", "quickstart", "--run", "alone", "--generator", server, **TINY)[0] == 0
-    with misbehaving(server, computed_elsewhere) as other:
-        begun = time.monotonic()
-        generators = ("--generator", server, "--generator", other.url)
-        status, _, err = here("train", "quickstart", "--run", "both", *generators, **TINY)
-        seconds = time.monotonic() - begun
-    assert status == 0, err
-    assert "another machine" in err
-    alone, both = (tmp_path / "runs" / name for name in ("alone", "both"))
-    assert learned(both) == learned(alone)
-    assert result_of(both)["fingerprints"] == result_of(alone)["fingerprints"]
-    assert [part["start"] for part in result_of(both)["fingerprints"]] == [0]
+def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(server, undisturbed, tmp_path, note):
+    begun = time.monotonic()
+    # the first request, whose numerics the run keeps to, is answered by the good one
+    with misbehaving(server, computed_elsewhere, lambda number: number > 0) as other:
+        status = finish(start(tmp_path, "--generator", server, "--generator", other.url))
+    seconds = time.monotonic() - begun
+    assert status == 0, said(tmp_path)
+    assert difference(tmp_path, undisturbed) == []
+    [only] = result_of(tmp_path)["fingerprints"]
+    assert only["start"] == 0
     note("a run, one generator of other numerics", times=1, outcome="identical", seconds=seconds)
 
 
-def test_a_run_that_may_mix_numerics_records_each_of_them(here, server, tmp_path, note):
+def test_a_run_that_may_mix_numerics_records_each_of_them(server, tmp_path, note):
+    begun = time.monotonic()
     # the first five requests are answered elsewhere: the one at the start, and 4 times 64 samples
     with misbehaving(server, computed_elsewhere, lambda number: number < 5) as changing:
-        begun = time.monotonic()
-        arguments = ("train", "quickstart", "--generator", changing.url)
-        status, _, err = here(*arguments, **TINY, fetch__numerics="any")
-        seconds = time.monotonic() - begun
-    assert status == 0, err
-    first, second = result_of(tmp_path / RUN)["fingerprints"]
+        status = finish(start(tmp_path, "--generator", changing.url, fetch__numerics="any"))
+    seconds = time.monotonic() - begun
+    assert status == 0, said(tmp_path)
+    first, second = result_of(tmp_path)["fingerprints"]
     assert first == {"fingerprint": "another machine", "start": 0}
     assert second["fingerprint"] not in ("", "another machine")
     assert second["start"] == 256
     note("other numerics from the middle on, allowed", times=1, outcome="recorded", seconds=seconds)
 
 
-def test_a_run_is_resumed_under_other_numerics_only_if_that_is_asked_for(here, server, tmp_path, note):
+def test_a_run_is_resumed_under_other_numerics_only_if_that_is_asked_for(server, tmp_path, note):
     with misbehaving(server, computed_elsewhere) as other:
-        status, _, err = here(
-            "train", "quickstart", "--generator", other.url, **TINY, training__time_limit=1e-9
-        )
-        assert "time limit" in err
-    resumed = ("train", "quickstart", "--resume", "--generator", server)
+        assert finish(start(tmp_path, "--generator", other.url, training__time_limit=1e-9)) != 0
+    assert "time limit" in said(tmp_path)
     begun = time.monotonic()
-    status, _, err = here(*resumed, **TINY)
+    assert finish(start(tmp_path, "--resume", "--generator", server)) == 1
     seconds = time.monotonic() - begun
-    assert status == 1
-    sentence = err.splitlines()[-1]
+    sentence = said(tmp_path).splitlines()[-1]
     assert "another machine" in sentence
     assert "fetch.numerics" in sentence
     note("resumed under other numerics", times=1, outcome="refused", seconds=seconds)
-    status, _, err = here(*resumed, **TINY, fetch__numerics="any")
-    assert status == 0, err
-    assert [part["start"] for part in result_of(tmp_path / RUN)["fingerprints"]] == [0, 32]
+    assert finish(start(tmp_path, "--resume", "--generator", server, fetch__numerics="any")) == 0
+    assert [part["start"] for part in result_of(tmp_path)["fingerprints"]] == [0, 32]
 
 
-def test_a_run_whose_patience_ends_is_resumed_to_the_same_losses(here, server, tmp_path, note):
-    assert here("train", "quickstart", "--run", "alone", "--generator", server, **TINY)[0] == 0
-    arguments = ("train", "quickstart", "--run", "left")
+def test_a_run_whose_patience_ends_is_resumed_to_the_same(server, undisturbed, tmp_path, note):
     with misbehaving(server, reset, lambda number: number > 8) as leaving:
-        status, _, err = here(*arguments, "--generator", leaving.url, **TINY, fetch__patience=1)
-    assert status == 1
-    assert "Traceback" not in err
-    assert leaving.url in err.splitlines()[-1]
-    assert "--resume" in err.splitlines()[-1]
+        assert finish(start(tmp_path, "--generator", leaving.url, fetch__patience=1)) == 1
+    sentence = said(tmp_path).splitlines()[-1]
+    assert leaving.url in sentence
+    assert "--resume" in sentence
     begun = time.monotonic()
-    status, _, err = here(*arguments, "--resume", "--generator", server, **TINY)
+    assert finish(start(tmp_path, "--resume", "--generator", server)) == 0
     seconds = time.monotonic() - begun
-    assert status == 0, err
-    assert learned(tmp_path / "runs/left") == learned(tmp_path / "runs/alone")
+    assert "Traceback" not in said(tmp_path)
+    assert difference(tmp_path, undisturbed) == []
     note("the only generator stays away, then --resume", times=1, outcome="identical", seconds=seconds)
 
 
@@ -291,7 +272,9 @@ def test_a_process_whose_stream_fails_ends_with_its_own_status(server, tmp_path,
     with misbehaving(server, MISBEHAVIOURS["cut within a batch"], lambda number: number > 3) as failing:
         for name in ("a", "b", "c", "d", "e", "f"):
             arguments = ("train", "quickstart", "--run", name, "--generator", failing.url)
-            status, _, err = finish(matstream(tmp_path, *arguments, **TINY, fetch__connections=4))
+            status, _, err = commands.finish(
+                commands.matstream(tmp_path, *arguments, **TINY, fetch__connections=4)
+            )
             assert status == 1, err
             assert "Traceback" not in err
     seconds = time.monotonic() - begun

@@ -12,7 +12,6 @@ import pytest
 from tests.faults.runs import (
     LAST_CHECKPOINT,
     RUN,
-    TINY,
     difference,
     finish,
     finished,
@@ -70,7 +69,7 @@ def test_a_trainer_killed_again_and_again_comes_to_the_same(tmp_path, server, un
 
 def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed, note):
     metrics = tmp_path / RUN / "metrics.jsonl"
-    process = start(tmp_path, "train", "quickstart", **TINY)
+    process = start(tmp_path)
     times, seconds = 0, 0.0
     for lines in (5, 25):
         wait_until(
@@ -90,7 +89,7 @@ def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed
 
 
 def test_a_run_whose_trainer_and_generator_are_killed_together_comes_to_the_same(tmp_path, undisturbed, note):
-    process = start(tmp_path, "train", "quickstart", **TINY)
+    process = start(tmp_path)
     wait_until(lambda: reached(tmp_path, 640), process)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert len(family) == 2
