@@ -34,7 +34,7 @@ _UNUSABLE = {
         "NO_PROXY": "localhost,[::1]",
         "HTTP_PROXY": f"http://{NOBODY}",
     },
-    "a proxy that is no address": {"HTTP_PROXY": "http://[proxy"},
+    "a proxy that is no address": {"HTTP_PROXY": "http://proxy:port"},
     "a proxy of no known scheme": {"HTTPS_PROXY": "gopher://proxy:70"},
     "certificates that are not there": {"SSL_CERT_FILE": "/nowhere/certificates.pem"},
     "a folder of certificates that is not there": {"SSL_CERT_DIR": "/nowhere"},
@@ -77,8 +77,8 @@ def test_a_run_reaches_its_own_generator_in_any_environment(here, surroundings):
     [
         ({"ALL_PROXY": f"socks5://{NOBODY}"}, "ALL_PROXY"),
         ({"NO_PROXY": "localhost,[::1]", "HTTP_PROXY": f"http://{NOBODY}"}, "NO_PROXY"),
-        ({"HTTPS_PROXY": "http://[proxy"}, "HTTPS_PROXY"),
-        ({"https_proxy": "http://name:password@[proxy"}, "https_proxy"),
+        ({"HTTPS_PROXY": "http://proxy:port"}, "HTTPS_PROXY"),
+        ({"https_proxy": "http://name:password@proxy:port"}, "https_proxy"),
         ({"SSL_CERT_FILE": "/nowhere/certificates.pem"}, "SSL_CERT_FILE"),
     ],
 )
