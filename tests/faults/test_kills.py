@@ -34,22 +34,30 @@ MOMENTS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def killed(folder: Path, condition: Callable[[], object], *options: str) -> bool:
-    """Let the run go on, and kill the trainer once a condition holds; whether it was still alive."""
+def killed(folder: Path, condition: Callable[[], object], *options: str, pause: float = 0.0) -> bool:
+    """Let the run go on, and kill its trainer `pause` seconds after a condition holds; whether that lived."""
     process = go(folder, *options)
     wait_until(condition, process)
+    time.sleep(pause)
     process.kill()
     return finish(process) == -9
 
 
 def kill_at_random(folder: Path, seed: int, kills: int, *options: str) -> int:
-    """A chain of kills, each after a random share of a second or two; how many met a living trainer."""
+    """A chain of kills, each a random part of a second after a random line; how many met a living trainer."""
     moments = random.Random(seed)
     met = 0
     for _ in range(kills):
-        deadline = time.monotonic() + moments.uniform(0.1, 2.0)
-        met += killed(folder, lambda until=deadline: time.monotonic() > until, *options)
+        last = lines(folder) + moments.randrange(8)
+        pause = moments.uniform(0, 0.3)
+        met += killed(folder, lambda until=last: lines(folder) >= until, *options, pause=pause)
     return met
+
+
+def lines(folder: Path) -> int:
+    """How many lines the run in a folder has in metrics.jsonl."""
+    metrics = folder / RUN / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
 
 
 def kill_at(folder: Path, moment: str, *options: str) -> bool:

@@ -106,7 +106,10 @@ def test_the_users_folder_is_not_imported_by_the_embedded_generator(here, tmp_pa
     assert status == 0, err
     assert "imported" not in out + err
     note(
-        "modules of any name in the working folder", times=1, outcome="none", seconds=time.monotonic() - begun
+        "modules of any name in the working folder",
+        times=1,
+        outcome="no effect",
+        seconds=time.monotonic() - begun,
     )
 
 
@@ -117,7 +120,9 @@ def test_what_else_is_printed_is_not_taken_for_the_embedded_generators_url(here,
     begun = time.monotonic()
     status, _, err = here("train", "quickstart", **TINY)
     assert status == 0, err
-    note("a module that prints a URL at start", times=1, outcome="none", seconds=time.monotonic() - begun)
+    note(
+        "a module that prints a URL at start", times=1, outcome="no effect", seconds=time.monotonic() - begun
+    )
 
 
 def test_a_key_is_sent_without_the_space_around_it(here, start_server, monkeypatch):
@@ -162,7 +167,7 @@ def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkey
     begun = time.monotonic()
     status, _, err = here("train", "quickstart", **TINY)
     assert status == 0, err
-    note("a team server's settings exported", times=1, outcome="none", seconds=time.monotonic() - begun)
+    note("a team server's settings exported", times=1, outcome="no effect", seconds=time.monotonic() - begun)
 
 
 def refusals(here: Callable, folder: Path, url: str) -> list[str]:
