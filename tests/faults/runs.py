@@ -21,7 +21,7 @@ TINY = {
     "stream__dim": 2,
     "model__width": 16,
     "model__heads": 2,
-    "training__samples": 1_600,
+    "training__samples": 960,
     "training__batch_size": 32,
     "training__log_every": 32,
     "training__validate_every": 320,
@@ -34,9 +34,9 @@ RUN = "runs/quickstart"  # in its folder
 LAST_CHECKPOINT = f"checkpoints/{TINY['training__samples']:012d}"
 TIMES = {"seconds", "waited", "train_seconds", "samples_per_second", "data_wait"}
 
-# what has loaded the trainer once, and forks in no time into one that runs
+# what has loaded the trainer once, and all that torch loads for it; it forks into those that run
 _READY = multiprocessing.get_context("forkserver")
-_READY.set_forkserver_preload(["tests.faults.runs", "trainer.cli"])
+_READY.set_forkserver_preload(["tests.faults.runs", "trainer.cli", "torch._dynamo"])
 
 
 def start(folder: Path, *options: str, **changed: object) -> BaseProcess:

@@ -98,7 +98,7 @@ def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed
 
 def test_a_run_whose_trainer_and_generator_are_killed_together_comes_to_the_same(tmp_path, undisturbed, note):
     process = start(tmp_path)
-    wait_until(lambda: reached(tmp_path, 640), process)
+    wait_until(lambda: reached(tmp_path, 320), process)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert len(family) == 2
     for member in family:
