@@ -49,7 +49,10 @@ MOMENTS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(name, marks=pytest.mark.long) if name == "at the start" else name for name in MOMENTS],
+)
 def test_a_run_on_a_full_disk_is_one_sentence_and_goes_on_once_there_is_room(
     disk, server, undisturbed, note, moment
 ):
