@@ -23,6 +23,12 @@ from shared.spec import SampleRange, StreamSpec
 WIRE_VERSION = "1"
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
+_MOST_OF_SCHEMA = 64 << 10  # bytes, operations' names included
+_MOST_OF_FRAME = 4 << 10  # bytes of a batch that are no samples: its metadata, and what pads its buffers
+_MOST_BESIDE_ENTRIES = (
+    64  # bytes of a sample: index, residual, attempt, operation, shapes and where they begin
+)
+
 _PREFIX = b"matstream."
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -169,7 +175,7 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
     Raises WireError for a stream that is cut, damaged, followed by other bytes, larger than such samples can
     be, or of another spec, seed, split, range or wire version. What `source` itself raises passes through.
     """
-    tail = ArrowBytes(source, largest_stream(spec, samples.count))
+    tail = ArrowBytes(source, largest_stream(spec, samples.count, samples.count))
     try:
         reader = pa.ipc.open_stream(pa.PythonFile(tail, mode="r"))
         _check_schema(reader.schema, spec, samples)
@@ -196,11 +202,11 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
         raise WireError("the stream is followed by bytes that do not belong to it")
 
 
-def largest_stream(spec: StreamSpec, count: int) -> int:
-    """The bytes that a stream of `count` samples of `spec` has at most, its schema and its batches' frames
-    included: what is longer is damaged or hostile, and is not read to its end."""
+def largest_stream(spec: StreamSpec, count: int, batches: int) -> int:
+    """The bytes that a stream of `count` samples of `spec` in so many batches has at most: what is longer is
+    damaged or hostile, and is not read to its end."""
     entries = spec.max_entries(*spec.extreme_dims()[1])
-    return (1 << 20) + count * (8 * entries * 9 // 8 + 256)
+    return _MOST_OF_SCHEMA + batches * _MOST_OF_FRAME + count * (8 * entries + _MOST_BESIDE_ENTRIES)
 
 
 def provenance(schema: pa.Schema) -> dict[str, str]:
