@@ -1,8 +1,8 @@
 """The numerics of this process: one BLAS thread, and the fingerprint under which bits are promised.
 
 Import it before anything is computed. Bitwise equality of samples is promised between processes
-whose fingerprints are equal; across fingerprints they agree to rounding, except where a redraw or a sign
-is decided.
+whose fingerprints are equal; across fingerprints of one DRAWING they agree to rounding, except where a
+redraw, or a basis that is not the only one, is decided.
 """
 
 import hashlib
@@ -19,6 +19,9 @@ from threadpoolctl import ThreadpoolController
 _blas = ThreadpoolController().select(user_api="blas")
 _blas.limit(limits=1)
 
+# The version of the rules by which samples are drawn and answered: raised when a sample of any spec changes.
+DRAWING = 2
+
 
 @cache
 def numerics() -> dict[str, Any]:
@@ -31,6 +34,7 @@ def numerics() -> dict[str, Any]:
         for lib in numpys_own or libraries
     )
     return {
+        "drawing": DRAWING,
         **packages,
         "blas": blas,
         "cpu_features": sorted(name for name, active in __cpu_features__.items() if active),

@@ -83,9 +83,13 @@ def _kronecker(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms
 
 
 def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
-    """L = D − W of a random weighted graph: an edge is there with probability p, drawn per sample, its weight
-    |coefficient|; D has the sums of the rows of W. (Erdős–Rényi; Chung, *Spectral Graph Theory*, 1997.)"""
-    p, edges = uniforms[:, :1], uniforms[:, 1:]
+    """L = D − W of a random weighted graph: the number k of its edges drawn per sample from 1 to n(n−1)/2,
+    each set of k as likely, their weights |coefficient|; D has the sums of the rows of W. (Erdős & Rényi,
+    Publ. Math. Debrecen 6, 1959; Chung, *Spectral Graph Theory*, 1997.)"""
+    pairs = n * (n - 1) // 2
+    count, edges = choose(uniforms[:, 0], min(1, pairs), pairs), uniforms[:, 1:]
+    ascending = np.sort(np.append(edges, np.ones((len(edges), 1)), axis=1), axis=1)
+    p = np.take_along_axis(ascending, count[:, None], axis=1)  # the k smallest of the uniforms lie below it
     # given that u < p, u/p is uniform again: half the coefficient's law, mirrored at 0 by the magnitude
     weights = np.abs(coefficients(law, scale, np.minimum(edges / p, 1 - 2.0**-53)))
     triangle = np.zeros((len(uniforms), n * (n + 1) // 2))

@@ -174,13 +174,17 @@ def _vectors(columns: Floats, error: Floats) -> Study:
 
 def _condition(matrices: Floats) -> Floats:
     """The condition numbers (B,) of (B, n, k) in the 2-norm: the largest singular value by the smallest,
-    infinite where that is zero or an entry is not finite."""
+    infinite where rounding cannot tell that from zero or an entry is not finite."""
     peak = np.abs(matrices).max(axis=(1, 2), keepdims=True)
     # LAPACK raises or hangs on what is not finite, and its singular values overflow near the largest floats:
     # it is given matrices with entries up to 1, and zeros in place of the others
     scaled = np.where(np.isfinite(peak) & (peak > 0), matrices / peak, 0)
     sigma = np.linalg.svd(scaled, compute_uv=False)
-    return np.where(sigma[:, -1] > 0, sigma[:, 0] / sigma[:, -1], np.inf)
+    largest, smallest = sigma[:, 0], sigma[:, -1]
+    rounding = np.finfo(np.float64).eps * max(
+        matrices.shape[1:]
+    )  # relative, as numpy.linalg.matrix_rank has it
+    return np.where(smallest > rounding * largest, largest / smallest, np.inf)
 
 
 def _separation(condition: Floats, right: Bools) -> Study:

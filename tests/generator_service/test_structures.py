@@ -232,8 +232,7 @@ def test_no_entry_of_input_or_target_is_a_negative_zero(structure):
 @pytest.mark.parametrize("scale", [1e-100, 0.5, 1e100])
 def test_structured_samples_differ_and_have_the_magnitude_of_their_scale(structure, scale):
     matrices = structured(50, operation="transpose", dim=4, structure=structure, scale=scale)
-    different = {(a + 0.0).tobytes() for a in matrices}
-    assert len(different) > 25 if structure == "laplacian" else len(different) == 50  # some graphs are empty
+    assert len({(a + 0.0).tobytes() for a in matrices}) == 50
     largest = max(np.abs(a).max() for a in matrices)
     assert scale / 4 < largest < 4 * scale
 
@@ -313,12 +312,34 @@ def test_graphs_have_every_number_of_edges_as_likely_and_weights_of_the_coeffici
     matrices = np.array(structured(7000, structure="laplacian", **fields))
     weights = -matrices[:, *np.tril_indices(4, -1)]
     edges = (weights > 0).sum(axis=1)
-    # p uniform on (0, 1): the number of 6 edges is uniform on 0..6
-    assert as_likely([int((edges == k).sum()) for k in range(7)], 1 / 7)
+    assert set(edges) == {1, 2, 3, 4, 5, 6}
+    assert as_likely([int((edges == k).sum()) for k in range(1, 7)], 1 / 6)
+    for k in range(1, 7):  # each pair of nodes is one of k edges in k graphs of 6
+        pairs = (weights[edges == k] > 0).sum(axis=0)
+        assert all(
+            abs(pair - p) <= 5 * math.sqrt(p * (1 - k / 6)) for pair in pairs for p in [pairs.sum() / 6]
+        )
     law = scipy.stats.uniform(0, 3) if coefficients == "uniform" else scipy.stats.halfnorm(0, math.sqrt(3))
     assert follows(weights[weights > 0], law)
     for k in (1, 3, 6):
         assert follows(weights[edges == k][weights[edges == k] > 0], law)
+
+
+@pytest.mark.parametrize("operation", ["transpose", "eigenvalues"])
+@pytest.mark.parametrize("structure", ["none", *NAMED, *CONDITIONED])
+def test_inputs_repeat_only_where_a_matrix_of_one_entry_has_no_free_one(structure, operation):
+    if not takes(structure, operation):
+        return
+    for dim in DIMS.get(structure, ANY_DIM):
+        spec = StreamSpec(operation=operation, dim=dim, structure=structure)
+        drawn = [
+            generate(spec, 0, split, 0, 500).column("input").to_numpy_ndarray() for split in ("train", "test")
+        ]
+        different = len(np.unique(np.concatenate(drawn).reshape(1000, -1), axis=0))
+        if dim == 1 and structure in ("laplacian", "orthogonal", *CONDITIONED):
+            assert different <= 2  # 0, or ±s
+        else:
+            assert different == 1000
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -203,6 +203,13 @@ def test_a_singular_matrix_of_vectors_is_beyond_every_condition_number():
     assert condition["right"] == {"2": pytest.approx(1), "50": pytest.approx(1), "98": None}
 
 
+def test_a_matrix_that_is_singular_but_for_rounding_is_beyond_every_condition_number():
+    inputs = np.array([[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]]])  # σ₃ is 8e-17, or 0, as rounded
+    targets = np.linalg.svd(inputs, compute_uv=False)[:, :, None]
+    [part, *_] = _analyse("singular_values", inputs, targets, targets)["by_condition"]
+    assert part["condition"] == [None, None]
+
+
 def test_no_part_of_an_invalid_prediction_is_right():
     inputs, targets = _eigenvectors(2, 3)
     predictions = targets.copy()
