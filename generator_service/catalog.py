@@ -8,14 +8,15 @@ from pydantic import ValidationError
 from generator_service.limits import Limits
 from generator_service.queries import StreamQuery
 from generator_service.samples_json import MAX_JSON_SAMPLES
-from generator_service.targets import RESIDUAL_BOUND
+from generator_service.targets import NOT_UNIQUE, RESIDUAL_BOUND
 from shared.encodings import ENCODINGS
 from shared.operations import OPERATIONS
 from shared.spec import COEFFICIENTS, SPECTRA, STRUCTURES, StreamSpec
 
 
 def catalog(limits: Limits) -> dict[str, Any]:
-    """Operations with their forms, spectra and structures; parameters; laws; encodings; limits."""
+    """Operations with their forms, spectra, structures and those whose answers may have others beside them;
+    parameters; laws; encodings; limits."""
     return {
         "operations": {
             name: {
@@ -25,6 +26,7 @@ def catalog(limits: Limits) -> dict[str, Any]:
                 "square": operation.square,
                 "spectra": list(SPECTRA) if operation.symmetric else [],
                 "structures": _structures(name),
+                "not_unique": list(NOT_UNIQUE.get(name, ())),
                 "residual_bound": RESIDUAL_BOUND[name],
             }
             for name, operation in OPERATIONS.items()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from generator_service import samples_json
+from generator_service.targets import unique
 from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
 from shared.wire import from_batch, select
@@ -24,8 +25,9 @@ def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> 
         for row, index in enumerate(columns.index.tolist()):
             operation = spec.operation[0 if columns.operation is None else columns.operation[row]]
             attempt = f", attempt {columns.attempt[row]}" if columns.attempt[row] else ""
-            matrices = (select(column, [row])[0] for column in (columns.input, columns.target))
-            grids = dict(zip(("input", "target"), map(_grid, matrices), strict=True))
+            inputs, targets = (select(column, [row]) for column in (columns.input, columns.target))
+            grids = {"input": _grid(inputs[0]), "target": _grid(targets[0])}
+            other = "" if unique(operation, inputs, targets)[0] else ", not the only answer: a value repeats"
             console.print(f"[bold]{operation}[/bold], sample {index}", highlight=False)
             beside = Table(*grids, box=SIMPLE_HEAD)
             beside.add_row(*grids.values())
@@ -36,7 +38,7 @@ def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> 
                 for name, grid in grids.items():
                     console.print(f"\n{name}\n{grid}", markup=False, soft_wrap=True)
                 console.print()
-            console.print(f"residual {columns.residual[row]:.1e}{attempt}\n", highlight=False)
+            console.print(f"residual {columns.residual[row]:.1e}{attempt}{other}\n", highlight=False)
 
 
 def as_json(

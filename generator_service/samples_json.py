@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from generator_service.targets import unique
 from shared.encodings import by_name, matrix_words
 from shared.spec import SampleRange, StreamSpec
 from shared.wire import from_batch, select
@@ -21,13 +22,16 @@ def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encodin
     columns = from_batch(batch)
     entries = []
     for row, index in enumerate(columns.index.tolist()):
-        matrices = {name: select(getattr(columns, name), [row])[0] for name in ("input", "target")}
+        one = {name: select(getattr(columns, name), [row]) for name in ("input", "target")}
+        matrices = {name: matrix[0] for name, matrix in one.items()}
+        operation = spec.operation[0 if columns.operation is None else columns.operation[row]]
         entry: dict[str, Any] = {"index": index}
         if columns.operation is not None:
-            entry["operation"] = spec.operation[columns.operation[row]]
+            entry["operation"] = operation
         entry |= {name: matrix.tolist() for name, matrix in matrices.items()}
         entry["residual"] = float(columns.residual[row])
         entry["attempt"] = int(columns.attempt[row])
+        entry["unique"] = bool(unique(operation, one["input"], one["target"])[0])
         if encoding is not None:
             entry["words"] = {
                 name: " ".join(matrix_words(by_name(encoding), matrix)) for name, matrix in matrices.items()

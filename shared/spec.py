@@ -303,7 +303,7 @@ class SampleRange(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: Index = Field(0, description="Another seed is another stream of the same spec.")
-    split: Split = Field("train", description="Splits have different keys and never meet.")
+    split: Split = Field("train", description="Splits have different keys and share no draw.")
     start: Index = Field(0, description="Index of the first sample.")
     count: Count = Field(description="How many samples.", examples=[1000])
 

@@ -6,6 +6,7 @@ const MOST = 12; // rows and columns of a large matrix that are shown
  * the target, which holds λ or σ, has colours of its own scale. */
 export function sampleCard(sample, forms, headRow) {
   const attempt = sample.attempt ? `, drawn ${sample.attempt + 1} times` : "";
+  const other = sample.unique ? "" : ", not the only answer: a value repeats";
   const card = element("article", { className: "sample" });
   const arrow = element("span", { className: "arrow", textContent: "→" });
   arrow.setAttribute("aria-hidden", "true");
@@ -19,7 +20,7 @@ export function sampleCard(sample, forms, headRow) {
     element("h3", { textContent: `Sample ${sample.index}` }),
     element("p", {
       className: "residual",
-      textContent: `residual ${number(sample.residual)}${attempt}`,
+      textContent: `residual ${number(sample.residual)}${attempt}${other}`,
     }),
     pair,
     words(sample.words),

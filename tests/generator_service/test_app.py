@@ -22,6 +22,7 @@ import pytest
 
 from generator_service import numerics
 from generator_service.stream import generate
+from generator_service.targets import NOT_UNIQUE
 from shared.encodings import ENCODINGS
 from shared.operations import OPERATIONS
 from shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
@@ -237,7 +238,7 @@ def test_json_samples_are_those_of_the_stream(client, spec):
     assert (document["seed"], document["split"]) == (2, "test")
     for i, sample in enumerate(document["samples"]):
         assert list(sample) == sorted(
-            sample, key=["index", "operation", "input", "target", "residual", "attempt"].index
+            sample, key=["index", "operation", "input", "target", "residual", "attempt", "unique"].index
         )
         for name in ("input", "target"):
             stored = getattr(columns[name], "storage", columns[name])[i].as_py()
@@ -247,6 +248,21 @@ def test_json_samples_are_those_of_the_stream(client, spec):
         for name in set(columns) - {"input", "target"}:
             assert sample[name] == columns[name][i].as_py()
     assert len(document["samples"]) == 30
+
+
+def test_a_json_sample_says_whether_its_answer_is_the_only_one(client):
+    marks = [
+        {
+            sample["unique"]
+            for sample in client.get("/v1/samples", params=params | {"count": 50}).json()["samples"]
+        }
+        for params in (
+            {"operation": "svd", "dim": 3},
+            {"operation": "svd", "dim": 3, "structure": "orthogonal"},
+            {"operation": "eigenvectors,eigenvalues", "dim": "3-4", "structure": "circulant"},
+        )
+    ]
+    assert marks == [{True}, {False}, {True, False}]
 
 
 def test_one_sample_is_sent_unless_more_are_asked_for(client):
@@ -476,6 +492,7 @@ def test_the_version_is_that_of_every_stream(client):
     assert version["fingerprint"] == numerics.fingerprint()
     assert version["numerics"]["numpy"] == np.__version__
     assert version["numerics"]["pyarrow"] == pa.__version__
+    assert version["numerics"]["drawing"] == numerics.DRAWING
     assert all(library.endswith(" 1 thread") for library in version["numerics"]["blas"])
 
 
@@ -488,6 +505,8 @@ def test_the_catalog_lists_all_that_can_be_asked_for(client):
     assert catalog["operations"]["add"]["structures"] == [*STRUCTURES, "condition-100"]
     refused = {"orthogonal", "laplacian"}
     assert refused.isdisjoint(catalog["operations"]["symmetric_inverse"]["structures"])
+    assert catalog["operations"]["svd"]["not_unique"] == list(NOT_UNIQUE["svd"])
+    assert catalog["operations"]["singular_values"]["not_unique"] == []
     assert catalog["coefficients"] == ["uniform", "gaussian"]
     assert catalog["encodings"] == list(ENCODINGS)
     assert catalog["limits"]["max_dim"] >= 64

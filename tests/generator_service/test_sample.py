@@ -1,5 +1,6 @@
 """`matstream sample`, as a user runs it."""
 
+import io
 import json
 import os
 import re
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
-from generator_service.stream import generate
-from shared.spec import StreamSpec
+from generator_service.sample import show
+from generator_service.stream import batches, generate
+from shared.spec import SampleRange, StreamSpec
 
 
 def sample(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +33,14 @@ def test_a_table_shows_every_entry_of_input_and_target(tmp_path):
             assert f"{value:.4g}" in done.stdout
     assert "sample 5" in done.stdout
     assert "sample 6" in done.stdout
+
+
+@pytest.mark.parametrize(("structure", "marked"), [("orthogonal", 2), ("none", 0)])
+def test_a_table_says_where_an_answer_is_not_the_only_one(structure, marked):
+    console = Console(record=True, file=io.StringIO())
+    spec = StreamSpec(operation="svd", dim=2, structure=structure)
+    show(spec, batches(spec, SampleRange(count=2), 2), console)
+    assert console.export_text().count("not the only answer") == marked
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ def test_a_thousand_samples_are_three_hundred_and_seven_hundred(rows, fields):
     [{"operation": name} for name in sorted(OPERATIONS)]
     + [{"operation": "eigenvectors", "spectrum": name} for name in ("laplace", "marchenko_pastur")]
     + [{"operation": "transpose", "structure": name} for name in ("orthogonal", "low_rank", "laplacian")]
-    + [{"operation": "svd", "structure": "condition-100"}],
+    + [{"operation": "svd", "structure": "condition-100"}]
+    + [{"operation": name, "structure": "laplacian"} for name in ("eigenvectors", "svd")],
     ids=lambda fields: "-".join(fields.values()),
 )
 def test_large_matrices_have_the_same_bits_alone_and_in_a_batch(rows, n, fields):

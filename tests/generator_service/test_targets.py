@@ -5,15 +5,16 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
+from scipy.sparse.csgraph import connected_components
 
 from generator_service.ensembles import draw, row_layout
 from generator_service.limits import estimated_seconds
 from generator_service.stream import UndrawableError, generate
-from generator_service.targets import RESIDUAL_BOUND, TARGETS
+from generator_service.targets import NOT_UNIQUE, RESIDUAL_BOUND, TARGETS, unique
 from generator_service.variates import uniforms
 from shared.operations import OPERATIONS
 from shared.scoring import score
-from shared.spec import StreamSpec, stream_key
+from shared.spec import SPECTRA, STRUCTURES, StreamSpec, stream_key
 
 
 def matrices(spec, count):
@@ -438,6 +439,200 @@ def test_the_svd_of_a_rectangle_of_low_rank_keeps_its_conventions(shape):
         assert max(off_orthonormal(u), off_orthonormal(v)) <= 1e-15
         assert np.abs(u * sigma @ v.T - matrix).max() <= 1e-15 * 4
         assert not has_negative_zero(target)
+
+
+# --- what rounding cannot tell from 0
+
+
+def squares(operation, n, count, **fields):
+    """Inputs and targets of an operation on n×n matrices, of structures that take no `cols`."""
+    return zip(*matrices(StreamSpec(operation=operation, dim=n, **fields), count), strict=True)
+
+
+@pytest.mark.parametrize("operation", ["eigenvectors", "svd"])
+def test_a_component_that_is_0_but_for_rounding_decides_no_sign(operation):
+    a, b = 2.4619041844234113, 0.5441991124046275
+    matrix = np.array([[a, 0, 0, -a], [0, b, -b, 0], [0, -b, b, 0], [-a, 0, 0, a]])
+    target, half = one_target(operation, matrix), math.sqrt(0.5)
+    assert target[0] == pytest.approx([2 * a, 2 * b, 0, 0])
+    assert target[0, 2:].tolist() == [0, 0]
+    for vectors in (target[1:5], target[-4:]):
+        assert vectors[:, 0] == pytest.approx([half, 0, 0, -half])
+        assert vectors[:, 1] == pytest.approx([0, half, -half, 0])
+        assert vectors[0, 1] == vectors[3, 1] == 0
+
+
+@pytest.mark.parametrize("operation", ["eigenvectors", "svd"])
+@pytest.mark.parametrize("n", [4, 8])
+def test_vectors_of_a_graph_in_parts_have_the_sign_of_their_part(operation, n):
+    seen = 0
+    for matrix, target in squares(operation, n, 5000, structure="laplacian"):
+        parts, part = connected_components(matrix)
+        if parts == 1:
+            continue
+        values, vectors = target[0], target[1 : 1 + n]
+        for i in range(n):  # a simple value belongs to one part: its vector is 0 elsewhere
+            if np.abs(np.delete(values, i) - values[i]).min() > 1e-6 * values[0]:
+                first = np.flatnonzero(part == part[np.abs(vectors[:, i]).argmax()])[0]
+                assert vectors[first, i] > 0
+                assert (vectors[:first, i] == 0).all()
+                seen += 1
+    assert seen > 1000
+
+
+@pytest.mark.parametrize("operation", ["eigenvectors", "svd"])
+def test_signs_are_those_of_a_computation_with_40_digits(operation):
+    for matrix, target in squares(operation, 5, 150, structure="laplacian"):
+        if connected_components(matrix)[0] == 1:
+            continue
+        with mpmath.workdps(40):
+            values, columns = mpmath.eigsy(mpmath.matrix(matrix.tolist()))
+            order = sorted(range(5), key=lambda i: -values[i])
+            values, vectors = [values[i] for i in order], [list(columns[:, i]) for i in order]
+            for i in range(5):
+                if min(abs(values[i] - values[j]) for j in range(5) if j != i) > 1e-6 * values[0]:
+                    leading = next(x for x in vectors[i] if abs(x) > 1e-30)
+                    exact = [float(x * mpmath.sign(leading)) for x in vectors[i]]
+                    for found in (target[1:6], target[-5:]):
+                        assert found[:, i] == pytest.approx(exact, abs=1e-9)
+
+
+def test_the_sign_of_a_zero_singular_value_is_that_of_each_of_its_vectors():
+    connected = 0
+    for matrix, target in squares("svd", 4, 300, structure="laplacian"):
+        if connected_components(matrix)[0] == 1:
+            sigma, u, v = split_svd(target, 4, 4)
+            assert sigma[3] == 0
+            assert u[:, 3] == pytest.approx([0.5] * 4)
+            assert v[:, 3] == pytest.approx([0.5] * 4)
+            connected += 1
+    assert connected > 100
+
+
+@pytest.mark.parametrize("operation", ["eigenvalues", "singular_values", "eigenvectors", "svd"])
+@pytest.mark.parametrize("n", [2, 3, 9, 40])
+def test_a_value_that_is_0_but_for_rounding_is_0_one_for_each_part_of_a_graph(operation, n):
+    for matrix, target in squares(operation, n, 60, structure="laplacian"):
+        values = target[:, 0] if target.shape[1] == 1 else target[0]
+        assert (values == 0).sum() == connected_components(matrix)[0]
+
+
+@pytest.mark.parametrize("operation", ["singular_values", "svd", "eigenvalues", "eigenvectors"])
+@pytest.mark.parametrize("n", [2, 8, 64])
+def test_small_values_that_are_not_0_are_kept(operation, n):
+    for _, target in squares(operation, n, 10, structure="condition-1e12", scale=3):
+        values = target[:, 0] if target.shape[1] == 1 else target[0]
+        assert values[-1] == pytest.approx(3e-12, rel=0.01)
+
+
+def test_the_middle_of_an_antisymmetric_eigenvector_is_0():
+    for _, target in squares("eigenvectors", 3, 200, structure="toeplitz"):
+        [antisymmetric] = [v for v in target[1:].T if v[0] * v[2] < 0 and abs(v[0] + v[2]) < 1e-9]
+        assert abs(antisymmetric[1]) < 1e-9
+        assert antisymmetric[1] == 0 or abs(antisymmetric[1]) > 1e-13
+
+
+def test_a_sign_that_rounding_would_decide_is_refused_by_the_residual():
+    close = [
+        [5, 4e-10, 0],
+        [4e-10, 1, 0],
+        [0, 0, 1 + 1e-8],
+    ]  # the vector of 1 begins with 1e-10, or with noise
+    targets, residuals = TARGETS["eigenvectors"](np.array([close]))
+    assert targets[0, 1, 1:].tolist() == [0, 0]
+    assert residuals[0] > RESIDUAL_BOUND["eigenvectors"]
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_ordinary_targets_have_every_bit_of_lapacks_answer(n):
+    inputs, targets = matrices(StreamSpec(operation="eigenvectors", dim=n), 1000)
+    ascending, vectors = np.linalg.eigh(inputs)
+    assert np.array_equal(targets[:, 0], ascending[:, ::-1])
+    assert np.array_equal(np.abs(targets[:, 1:]), np.abs(vectors[:, :, ::-1]))
+    inputs, targets = matrices(StreamSpec(operation="svd", dim=n), 1000)
+    u, sigma, vt = np.linalg.svd(inputs)
+    assert np.array_equal(targets[:, 0], sigma)
+    assert np.array_equal(np.abs(targets[:, 1 : 1 + n]), np.abs(u))
+    assert np.array_equal(np.abs(targets[:, 1 + n :]), np.abs(vt.swapaxes(1, 2)))
+
+
+# --- answers that are not unique
+
+
+def moved(operation, inputs, targets):
+    """How far a target moves, (B,), relative to its largest entry, where each entry of the input (B, m, w)
+    moves by about an ulp, or by one of the largest entry: the larger of both."""
+    signs = np.where(np.random.default_rng(0).random(inputs.shape) < 0.5, -1.0, 1.0)
+    most = np.abs(inputs).max(axis=(1, 2), keepdims=True)
+    far = []
+    for step in (np.spacing(inputs) * (inputs != 0), np.spacing(most)):
+        near = inputs + signs * step
+        if OPERATIONS[operation].symmetric:
+            near = np.tril(near) + np.tril(near, -1).swapaxes(1, 2)
+        size = np.abs(targets).max(axis=(1, 2))
+        change = TARGETS[operation](near)[0] - targets
+        if operation in NOT_UNIQUE:
+            change, size = change[:, 1:], 1.0
+        far.append(np.abs(change).max(axis=(1, 2)) / size)
+    return np.maximum(*far)
+
+
+ENSEMBLES = [{"structure": name} for name in (*STRUCTURES, "condition-1", "condition-100")]
+ENSEMBLES += [{"spectrum": name} for name in SPECTRA]
+
+
+def fits(operation, ensemble, **fields):
+    try:
+        return StreamSpec(operation=operation, **ensemble, **fields)
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+@pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda ensemble: "-".join(*ensemble.items()))
+def test_a_target_is_marked_where_an_ulp_of_the_input_changes_it_and_only_there(operation, ensemble):
+    listed = ensemble.get("structure") in NOT_UNIQUE.get(operation, ())
+    others = 0
+    for shape in (
+        {"dim": 2},
+        {"dim": 3},
+        {"dim": 4},
+        {"dim": 6},
+        {"dim": 8, "cols": 9},
+        {"dim": 4, "cols": 1},
+    ):
+        if spec := fits(operation, ensemble, **shape):
+            inputs, targets = matrices(spec, 60)
+            only = unique(operation, inputs, targets)
+            far = moved(operation, inputs, targets)
+            assert (far[only] < 1e-6).all()
+            assert only.all() or listed
+            others += int((far[~only] > 0.01).sum())
+    assert (others > 0) == listed
+
+
+@pytest.mark.parametrize(
+    ("operation", "matrix", "expected"),
+    [
+        ("eigenvectors", np.zeros((1, 1)), True),
+        ("eigenvectors", np.zeros((2, 2)), False),
+        ("eigenvectors", np.eye(3), False),
+        ("eigenvectors", np.diag([2.0, 1, -2]), True),
+        ("svd", np.diag([2.0, 1, -2]), False),
+        ("svd", np.diag([2.0, 1, 0]), True),
+        ("svd", np.diag([2.0, 0, 0]), False),
+        ("svd", np.zeros((1, 1)), True),
+        ("svd", np.zeros((1, 3)), False),
+        ("svd", np.ones((1, 3)), True),
+        ("svd", np.ones((3, 2)), False),
+        ("svd", np.eye(3, 2) * [2, 1], True),
+        ("eigenvalues", np.eye(3), True),
+        ("singular_values", np.zeros((2, 2)), True),
+    ],
+)
+def test_an_answer_is_unique_unless_vectors_are_asked_for_and_a_value_repeats(operation, matrix, expected):
+    inputs = np.array([matrix])
+    assert unique(operation, inputs, TARGETS[operation](inputs)[0]).tolist() == [expected]
 
 
 # --- residuals
