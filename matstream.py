@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import StringIO
+from contextlib import contextmanager, suppress
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -143,6 +143,8 @@ def sample(
         raise UserError(f"encoding={encoding!r}: must be one of {', '.join(ENCODINGS)}, with --format json")
     if format == "arrow" and out is None:
         raise UserError("--format arrow needs --out FILE")
+    if out is not None and out.is_dir():
+        raise UserError(f"--out {out}: is a folder; must be a file")
     if generator is None:
         made = batches(spec, samples, default_batch_rows(spec))
     else:
@@ -170,6 +172,8 @@ def sample(
         with written_aside(out) as aside:
             aside.write_text(text, encoding="utf-8")
     except OSError as error:
+        if out is None:
+            raise
         raise UserError(f"--out {out}: {error.strerror or error}") from None
 
 
@@ -311,10 +315,12 @@ def recipes() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one sentence on standard error and a non-zero exit."""
+    _open_streams()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # trainer.client says what it asks again, and why
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error), 1)
     except cyclopts.CycloptsError as error:
@@ -331,6 +337,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt as interrupt:
         _fail(str(interrupt) or "interrupted", 130)
+
+
+def _open_streams() -> None:
+    """Let the standard streams take whatever is written.
+
+    One that was closed leads nowhere, since a file opened later would get its number, and all that libraries
+    print; a character that its encoding has not becomes a question mark.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # no replacement that a program of Python put there
+            stream.reconfigure(errors="replace")
 
 
 @contextmanager
@@ -361,8 +385,9 @@ def _generators(urls: list[str] | None) -> Iterator[list[str]]:
 
 
 def _fail(sentence: str, status: int) -> None:
-    sys.stderr.write(f"matstream: {sentence}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody can be told
+        sys.stderr.write(f"matstream: {sentence}\n")
+        sys.stderr.flush()
     sys.exit(status)
 
 

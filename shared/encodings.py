@@ -11,6 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from shared.arrays import refuse_masked
 from shared.errors import UserError
 
 Array = Any  # a NumPy array or a torch tensor
@@ -280,6 +281,7 @@ def _take_power(xp: Any, exponent: Array) -> Array:
 
 
 def _as_array(values: Any) -> Array:
+    refuse_masked(values, "values")
     return values if array_api_compat.is_array_api_obj(values) else np.asarray(values)
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.arrays import real_numbers
+
 Floats = NDArray[np.float64]
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
@@ -26,11 +28,13 @@ def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) 
     """Score a batch of one shape: `inputs` (B, m, w), `targets` and `predictions` (B, p, q).
 
     Inputs and targets as their encodings round them; an invalid prediction has NaN entries.
-    Raises ValueError for an unknown operation or shapes that do not fit.
+    Raises ValueError for an unknown operation, masked entries or shapes that do not fit.
     """
     if operation not in _ERROR:
         raise ValueError(f"operation={operation!r}: must be one of {', '.join(_ERROR)}")
-    inputs, targets, predictions = (np.asarray(a, dtype=np.float64) for a in (inputs, targets, predictions))
+    inputs, targets, predictions = map(
+        real_numbers, (inputs, targets, predictions), ("inputs", "targets", "predictions")
+    )
     if targets.ndim != 3 or targets.shape != predictions.shape or len(inputs) != len(targets):
         raise ValueError(
             f"inputs {inputs.shape}, targets {targets.shape}, predictions {predictions.shape}: "

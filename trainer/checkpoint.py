@@ -1,10 +1,12 @@
-"""Checkpoints: folders written aside and renamed whole, so that one exists entirely or not at all."""
+"""Checkpoints: folders written aside and renamed whole, so that one exists entirely or not at all. Each file
+is checked before it is used."""
 
 import io
 import os
 import shutil
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UserError, first_line
-from shared.files import written_aside
+from shared.files import remove_remains, written_aside
+from trainer import checksums
+from trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, SUMS, WEIGHTS
 
-WEIGHTS = "model.safetensors"
 _STATE = "training.pt"
-_VERSION = 2  # of what the state holds; another is refused
-_SAMPLES = 12 * "[0-9]"  # the names of checkpoints, as a pattern
-_BEST = "best-"
+_VERSION = 3  # of what the state holds; another is refused
 
 
 class CheckpointError(UserError):
@@ -32,26 +33,30 @@ def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], ke
     state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
     torch.save({"version": _VERSION, **state}, state_file)
     files = {WEIGHTS: _weights_file(model), _STATE: state_file.getbuffer()}
-    return _write(folder, f"{samples:012d}", files, _SAMPLES, keep)
+    return _write(folder, f"{samples:012d}", files, CHECKPOINT, keep)
 
 
 def save_best(folder: Path, samples: int, model: nn.Module) -> Path:
     """Write `folder`/best-<samples>, the weights alone, in the place of the one before."""
-    return _write(folder, f"{_BEST}{samples:012d}", {WEIGHTS: _weights_file(model)}, _BEST + _SAMPLES, 1)
+    return _write(folder, f"{BEST}{samples:012d}", {WEIGHTS: _weights_file(model)}, BEST + CHECKPOINT, 1)
 
 
 def forget_after(folder: Path, samples: int) -> bool:
     """Remove best weights of more samples than these, which a run that went back has yet to see. Returns
-    whether there were any."""
-    beyond = [best for best in _folders(folder, _BEST + _SAMPLES) if int(best.name[-12:]) > samples]
-    for best in beyond:
-        shutil.rmtree(best)
-    return bool(beyond)
+    whether others are there. Raises CheckpointError, naming the file, if those are damaged."""
+    found = False
+    for best in _folders(folder, BEST + CHECKPOINT):
+        if int(best.name.removeprefix(BEST)) > samples:
+            shutil.rmtree(best)
+        else:
+            _read_weights(best / WEIGHTS, remedy(best))
+            found = True
+    return found
 
 
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint in `folder`."""
-    return max(_folders(folder, _SAMPLES), default=None)
+    return max(_folders(folder, CHECKPOINT), default=None)
 
 
 def best_weights(folder: Path) -> Path:
@@ -61,7 +66,7 @@ def best_weights(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    best = max(_folders(folder / "checkpoints", _BEST + _SAMPLES), default=None)
+    best = max(_folders(folder / CHECKPOINTS, BEST + CHECKPOINT), default=None)
     path = (folder if best is None else best) / WEIGHTS
     if not path.is_file():
         raise UserError(f"{folder} holds no trained model yet: one is kept at a run's first validation")
@@ -73,18 +78,32 @@ def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
 
     Raises CheckpointError, naming the file, for one that is damaged, of another model or of another version.
     """
-    load_weights(checkpoint / WEIGHTS, model, _way_out(checkpoint))
+    if not (checkpoint / SUMS).is_file():
+        raise CheckpointError(f"{checkpoint} is of another version, without {SUMS}: {remedy(checkpoint)}")
+    load_weights(checkpoint / WEIGHTS, model, remedy(checkpoint))
     path = checkpoint / _STATE
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = io.BytesIO(checksums.read(path))
+        state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({first_line(error)}): {_way_out(checkpoint)}"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {remedy(checkpoint)}") from error
     with fitting(checkpoint):
         if state["version"] != _VERSION:
             raise ValueError(state["version"])
     return state
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a checkpoint, best weights or an exported model that cannot be used, in words."""
+    if folder.name.startswith(BEST):
+        goes_on = "keeps the best weights of what it validates from then on"
+    elif not fnmatch(folder.name, CHECKPOINT):
+        return "copy the model from its run again, where train --resume exports it anew"
+    else:
+        before = [other for other in _folders(folder.parent, CHECKPOINT) if other < folder]
+        where = f"checkpoint before it, at {int(before[-1].name):,} samples" if before else "first sample"
+        goes_on = f"goes on from the {where}"
+    return f"remove the folder {folder}, and train --resume {goes_on}"
 
 
 @contextmanager
@@ -95,7 +114,7 @@ def fitting(checkpoint: Path) -> Iterator[None]:
     except Exception as error:
         path = checkpoint / _STATE
         raise CheckpointError(
-            f"{path} holds the state of another training or version: {_way_out(checkpoint)}"
+            f"{path} holds the state of another training or version: {remedy(checkpoint)}"
         ) from error
 
 
@@ -123,7 +142,7 @@ def load_weights(path: Path, model: nn.Module, way_out: str, tables: Container[s
 def _read_weights(path: Path, way_out: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name. Raises CheckpointError for one that is damaged."""
     try:
-        return safetensors.torch.load_file(path)
+        return safetensors.torch.load(checksums.read(path))
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
 
@@ -133,16 +152,15 @@ def _weights_file(model: nn.Module) -> bytes:
     return safetensors.torch.save({name: weight.detach() for name, weight in model.named_parameters()})
 
 
-def _write(folder: Path, name: str, files: dict[str, Any], alike: str, keep: int) -> Path:
+def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike: str, keep: int) -> Path:
     """Write a folder of files, unless it is there; then remove all but the newest `keep` of those alike."""
     target = folder / name
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for remains in _folders(folder, f".{alike}.[0-9]*"):
-            shutil.rmtree(remains)
+        remove_remains(folder / alike, sure=True)
         with written_aside(target) as aside:
             aside.mkdir()
-            for file, content in files.items():
+            for file, content in {**files, SUMS: checksums.sums(files)}.items():
                 (aside / file).write_bytes(content)
                 _sync(aside / file)
             _sync(aside)
@@ -155,13 +173,6 @@ def _write(folder: Path, name: str, files: dict[str, Any], alike: str, keep: int
 def _folders(folder: Path, alike: str) -> list[Path]:
     """The folders of such names in a folder, the oldest first."""
     return sorted(path for path in folder.glob(alike) if path.is_dir())
-
-
-def _way_out(checkpoint: Path) -> str:
-    return (
-        f"remove the folder {checkpoint} to resume from the checkpoint before it, or start again with "
-        "--overwrite"
-    )
 
 
 def _sync(path: Path) -> None:

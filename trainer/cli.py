@@ -12,10 +12,10 @@ from shared.errors import UserError
 from trainer import report as reports
 from trainer.client import PATIENCE, Client
 from trainer.evaluate import save, summaries
+from trainer.folder import ANSWERS, RESULT
 from trainer.model import weights
 from trainer.pretrained import export, load
 from trainer.recipe import load_recipe, recipe_names
-from trainer.records import ANSWERS
 from trainer.run import Run, begun, write_result
 from trainer.tables import say, show_scores
 from trainer.train import Trained, train, validate
@@ -83,7 +83,7 @@ def _score(run: Run, client: Client, trained: Trained) -> dict[str, Any]:
     """Score the best model on the test samples; export it, keep its answers and the result."""
     found = validate(run, load(run.folder).solver, client, "test")
     result = _result(run, trained) | summaries(found)
-    save(found, run.folder / ANSWERS, {"spec": result["spec"]})
+    save(found, run.folder / ANSWERS, run.recipe.stream.spec())
     export(run.folder, run.recipe, result)
     write_result(run.folder, result)
     return result
@@ -117,5 +117,5 @@ def _show(run: Run, result: dict[str, Any], picture: Path) -> None:
     show_scores(result)
     say(
         f"\naccuracy {result['accuracy']['0.05']:.4f} at 5% tolerance on {result['test_samples']:,} held-out "
-        f"samples, {result['invalid']} outputs invalid\n{run.folder / 'result.json'}\n{picture}"
+        f"samples, {result['invalid']} outputs invalid\n{run.folder / RESULT}\n{picture}"
     )

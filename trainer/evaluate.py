@@ -175,12 +175,13 @@ def summaries(found: Sequence[Answers]) -> dict[str, Any]:
     return whole
 
 
-def save(found: Sequence[Answers], path: Path, attributes: dict[str, Any]) -> None:
-    """Write what was asked, wanted and answered as a Zarr group with named dimensions, in one piece.
+def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
+    """Write answers on a stream, with what was asked and wanted, as a Zarr group with named dimensions.
 
     `inputs`, `targets`, `predictions` (sample, row, column), padded with NaN where shapes vary; for each
     sample the `rows` and `columns` of its input, its `target_rows` and `target_columns`, its error in
-    `errors`, its `index` in the stream, and its `operation`, a position in the attribute `operations`.
+    `errors`, its `index` in the stream, and its `operation`, a position in the attribute `operations`. That
+    is separated by commas, and the attribute `spec` is JSON: text, which netCDF can hold too.
     """
     operations = sorted({part.kind.operation for part in found})
     order = np.argsort(np.concatenate([part.index for part in found]))
@@ -205,7 +206,8 @@ def save(found: Sequence[Answers], path: Path, attributes: dict[str, Any]) -> No
     }
     columns |= {name: (values[order], ("sample",)) for name, values in of_samples.items()}
     with written_aside(path) as aside:
-        group = zarr.open_group(aside, mode="w", attributes={**attributes, "operations": operations})
+        attributes = {"spec": spec.canonical(), "operations": ",".join(operations)}
+        group = zarr.open_group(aside, mode="w", attributes=attributes)
         for name, (values, dimensions) in columns.items():
             group.create_array(name, data=values, dimension_names=dimensions)
 

@@ -14,11 +14,12 @@ from shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from trainer.analysis import analyse
 from trainer.client import Client
 from trainer.evaluate import Answers, answers, save, summaries
+from trainer.folder import ANSWERS, ARRAYS, RECIPE, SCORES, STUDY
 from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
-from trainer.recipe import FILE, StreamSection
-from trainer.records import ANSWERS, SCORES, STUDY, read_scores
+from trainer.recipe import StreamSection
+from trainer.records import read_scores, read_studies
 from trainer.tables import say, show_cross, show_scores, show_study
 
 _ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be counted
@@ -74,8 +75,13 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice is not None:
         raise UserError(f"--out {out}: {twice.name} is the name of several, which must be evaluated apart")
-    for place in places:
-        read_scores(place)  # a damaged file is found before hours of work, not after
+    for place in places:  # what could not be replaced is found before hours of work, not after
+        read_scores(place)
+        answers = place / ANSWERS
+        if answers.exists() and not all((answers / name).is_dir() for name in ARRAYS):
+            raise UserError(
+                f"{answers} holds no answers of a model and would be replaced: choose another --out"
+            )
     return Plan(field, values, subjects)
 
 
@@ -85,6 +91,9 @@ def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) 
     In each one's place it adds to evaluations.json; it writes evaluation.zarr where there is one stream, and
     analysis.json with `study`, over those before.
     """
+    if study:
+        for subject in planned.subjects:
+            read_studies(subject.place)
     with Client(urls) as client:
         table = [
             _examined(subject, client, choice, kept=not planned.field, study=study)
@@ -106,7 +115,7 @@ def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, s
         _keep(subject.place, stream, choice, scores)
         row.append(scores["accuracy"]["0.05"])
         if kept:
-            save(found, subject.place / ANSWERS, {"spec": stream.spec().fields()})
+            save(found, subject.place / ANSWERS, stream.spec())
             _show(subject.name, stream, scores)
         if study:
             studies += _studied(stream, choice, found)
@@ -132,7 +141,7 @@ def _read_across(across: str) -> tuple[str, list[str]]:
 def _place(folder: Path, name: str, out: Path | None, *, alone: bool) -> Path:
     if out is not None:
         return out if alone else out / name
-    if not (folder / FILE).is_file():
+    if not (folder / RECIPE).is_file():
         raise UserError(
             f"{folder} is an exported model, which stays as it is: say where its scores go, --out FOLDER"
         )

@@ -6,43 +6,48 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from shared.files import written_aside
-
-FILE = "metrics.jsonl"
+from shared.files import naming, written_aside
+from trainer.folder import METRICS, TENSORBOARD
 
 
 class Metrics:
     """Both are cut back to where training goes on: after `samples`, of which `validated` were scored."""
 
     def __init__(self, folder: Path, samples: int, validated: int) -> None:
-        if (folder / FILE).exists():
+        if (folder / METRICS).exists():
             ends = {True: validated, False: samples}
             kept = [r for r in read_metrics(folder) if r["samples"] <= ends["validation_loss" in r]]
-            with written_aside(folder / FILE) as aside:
+            with written_aside(folder / METRICS) as aside:
                 aside.write_text("".join(map(_line, kept)), encoding="utf-8")
-        self._file = (folder / FILE).open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1)
+        self._folder = folder
+        self._file = (folder / METRICS).open("a", encoding="utf-8")
+        self._tensorboard = SummaryWriter(str(folder / TENSORBOARD), purge_step=samples + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record, which has `samples` among its values."""
-        self._file.write(_line(record))
-        self._file.flush()
-        for name, value in record.items():
-            if name != "samples":
-                self._tensorboard.add_scalar(name, value, record["samples"])
+        with naming(self._folder / METRICS):
+            self._file.write(_line(record))
+            self._file.flush()
+        with naming(self._folder / TENSORBOARD):
+            for name, value in record.items():
+                if name != "samples":
+                    self._tensorboard.add_scalar(name, value, record["samples"])
 
     def flush(self) -> None:
-        self._tensorboard.flush()
+        with naming(self._folder / TENSORBOARD):
+            self._tensorboard.flush()
 
     def close(self) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        with naming(self._folder / METRICS):
+            self._file.close()
+        with naming(self._folder / TENSORBOARD):
+            self._tensorboard.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run, numbers by name, but for lines that a crash has cut."""
     records = []
-    for line in (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in (folder / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
         except ValueError:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
+from shared.arrays import real_numbers
 from shared.encodings import EncodingError
-from shared.errors import first_line
 from shared.files import written_aside
 from shared.wire import flat
-from trainer import checkpoint
+from trainer import checkpoint, checksums
 from trainer.evaluate import Solver, solver_of
+from trainer.folder import CARD, CONFIG, MODEL, SUMS, WEIGHTS
 from trainer.model import build, device
-from trainer.recipe import CONFIG, Recipe, recipe_of
+from trainer.recipe import Recipe, recipe_of
 
 BATCH = 1_000  # matrices predicted at a time
 
@@ -30,7 +31,7 @@ class Pretrained:
     recipe: Recipe
     solver: Solver
 
-    def predict(self, matrices: ArrayLike, operation: str | None = None) -> NDArray[np.float64]:
+    def predict(self, matrices: ArrayLike | Tensor, operation: str | None = None) -> NDArray[np.float64]:
         """The answers to inputs (B, rows, cols), or to one (rows, cols), as the operations read them; of each
         as many rows and columns as the operation has, NaN where the model wrote no number.
 
@@ -39,7 +40,7 @@ class Pretrained:
 
         Raises ValueError for inputs that the model was not made for, or cannot read.
         """
-        inputs = _real(matrices)
+        inputs = real_numbers(matrices, "matrices")
         if inputs.ndim == 2:
             one: NDArray[np.float64] = self.predict(inputs[None], operation)[0]
             return one
@@ -89,34 +90,28 @@ def load(folder: str | Path) -> Pretrained:
     folder = Path(folder)
     recipe = recipe_of(folder)
     model = build(recipe).to(device())
-    checkpoint.load_weights(
-        checkpoint.best_weights(folder), model, "export the model again, or train it anew"
-    )
+    weights = checkpoint.best_weights(folder)
+    checkpoint.load_weights(weights, model, checkpoint.remedy(weights.parent))
     return Pretrained(recipe, solver_of(recipe, model))
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
-    """Write a run's best model as the folder `run`/model: its weights, config.json and a model card."""
+    """Write a run's best model as the folder `run`/model: its weights and config.json, their checksums, and a
+    model card, which is anybody's to edit."""
     config = {
         "matstream": importlib.metadata.version("matstream"),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
     }
-    with written_aside(run / "model") as aside:
+    files = {
+        WEIGHTS: checksums.read(checkpoint.best_weights(run)),
+        CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
+    }
+    files |= {SUMS: checksums.sums(files), CARD: _card(recipe, result).encode()}
+    with written_aside(run / MODEL) as aside:
         aside.mkdir()
-        shutil.copyfile(checkpoint.best_weights(run), aside / checkpoint.WEIGHTS)
-        (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (aside / "README.md").write_text(_card(recipe, result), encoding="utf-8")
-    return run / "model"
-
-
-def _real(matrices: ArrayLike) -> NDArray[np.float64]:
-    try:
-        found = np.asarray(matrices)
-    except (TypeError, ValueError) as error:  # ragged, or not in this processor's memory
-        raise ValueError(f"matrices are no array: {first_line(error)}") from None
-    if found.dtype.kind not in "fiu":
-        raise ValueError(f"matrices of type {found.dtype}: must be real numbers")
-    return found.astype(np.float64)
+        for name, content in files.items():
+            (aside / name).write_bytes(content)
+    return run / MODEL
 
 
 def _card(recipe: Recipe, result: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.encodings import ENCODINGS, Encoding, by_name
 from shared.errors import RefusedError, UserError, conflict, explain, first_line
 from shared.spec import MAX_INDEX, Index, StreamSpec
+from trainer import checksums
+from trainer.folder import CONFIG, RECIPE
 from trainer.kinds import kinds_of
 from trainer.magnitudes import Magnitudes, of_inputs, of_targets
 from trainer.tokens import Form, Side, Tokens
 
 RECIPES = files("trainer") / "recipes"
-FILE = "recipe.toml"  # of a run
-CONFIG = "config.json"  # of an exported model
 MAX_PLACES = 4_000_000  # positions of all kinds of problem together: what a model's tables of places may hold
 
 
@@ -223,13 +223,13 @@ def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[
     if name in recipe_names():
         content = (RECIPES / f"{name}.toml").read_bytes()
         run_name = name.replace("/", "-")
-    elif name.endswith(".toml"):
+    elif name.lower().endswith(".toml"):
         content = Path(name).read_bytes()
         run_name = Path(name).stem
     else:
         raise UserError(f"recipe {name!r}: must be one of {', '.join(recipe_names())}, or a .toml file")
     try:
-        document = tomllib.loads(content.decode())
+        document = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:  # not TOML, or not UTF-8
         raise UserError(f"recipe {name!r} is not TOML: {error}") from None
     return run_name, read_recipe(document, overrides)
@@ -253,13 +253,13 @@ def recipe_of(folder: Path) -> Recipe:
     path = folder / CONFIG
     exported = path.is_file()
     if not exported:
-        path = folder / FILE
+        path = folder / RECIPE
         if not folder.exists():
             raise UserError(f"there is no folder {folder}")
         if not path.is_file():
-            raise UserError(f"{folder} holds no run: it has no {FILE}")
+            raise UserError(f"{folder} holds no run: it has no {RECIPE}")
     try:
-        content = path.read_text(encoding="utf-8")
+        content = (checksums.read(path) if exported else path.read_bytes()).decode("utf-8-sig")
         document = json.loads(content)["recipe"] if exported else tomllib.loads(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None

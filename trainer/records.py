@@ -1,5 +1,4 @@
-"""What scoring leaves in a run's folder: the names of the files, and what must be in the JSON ones for anyone
-to read them."""
+"""What scoring leaves in a run's folder as JSON, and what must be in it for anyone to read it."""
 
 import json
 from pathlib import Path
@@ -9,11 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import UserError
 from shared.spec import StreamSpec
-
-RESULT = "result.json"
-SCORES = "evaluations.json"
-STUDY = "analysis.json"
-ANSWERS = "evaluation.zarr"
+from trainer.folder import RESULT, SCORES, STUDY
 
 _Shares = Annotated[dict[Literal["0.05", "0.02", "0.01", "0.005"], float], Field(min_length=4)]
 

@@ -1,11 +1,10 @@
 """A run's folder: begun with a resolved recipe, resumed only under the same, finished with a result."""
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,16 @@ from typing import Any
 import torch
 
 from shared.errors import UserError
-from shared.files import written_aside
+from shared.files import locked, written_aside
 from trainer import checkpoint
+from trainer import folder as folders
 from trainer.client import Client
+from trainer.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
 from trainer.model import build, device, weights
-from trainer.recipe import FILE, Recipe, load_recipe, recipe_of, write_recipe
-from trainer.records import RESULT
+from trainer.recipe import Recipe, load_recipe, recipe_of, write_recipe
 from trainer.transfer import start_from
 
+MAX_NAME = 200  # bytes of a run's name: files about it are named after it
 BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
 
 
@@ -31,6 +32,7 @@ class Run:
     name: str
     folder: Path
     recipe: Recipe
+    found: tuple[object, ...] = (False, None)  # what its folder held, as _contents says it
 
 
 def prepare(
@@ -50,19 +52,27 @@ def prepare(
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
     recipe_name, wanted = load_recipe(recipe, overrides)
+    if name is None and not _is_plain(recipe_name):
+        raise UserError(f"recipe {recipe!r}: its file's name cannot be a run's: choose one with --run NAME")
+    if name is not None and not _is_plain(name):
+        raise UserError(f"--run {name!r}: must be a plain name, not a path, of at most {MAX_NAME} bytes")
     folder = runs / (recipe_name if name is None else name)
-    if name is not None and (not name or Path(name).name != name or name.startswith(".")):
-        raise UserError(f"--run {name!r}: must be a plain name, not a path")
+    found = _contents(folder)
     begun = has_begun(folder)
     if resume:
         if not begun:
             raise UserError(f"there is no run in {folder} to resume; start it without --resume")
-        return Run(folder.name, folder, _same_recipe(recipe_of(folder), wanted))
+        return Run(folder.name, folder, _same_recipe(recipe_of(folder), wanted), found)
     if begun and not overwrite:
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
     files = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
-    if files and FILE not in files:
+    if files and RECIPE not in files:
         raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
+    if files and not begun and (folder / RECIPE).read_text("utf-8") != write_recipe(recipe_of(folder)):
+        raise UserError(
+            f"{folder / RECIPE} was not written by a run, and would be replaced: move it elsewhere, or "
+            "choose another name with --run"
+        )
     if wanted.training.compile and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise UserError("training.compile=True: needs a C++ compiler, g++ or clang++, on this machine")
     _check_memory(wanted)
@@ -70,44 +80,62 @@ def prepare(
         if Path(wanted.training.start_from).resolve().is_relative_to(folder.resolve()):
             raise UserError(f"--from {wanted.training.start_from}: must be another run than {folder}")
         start_from(wanted.training.start_from, wanted, build(wanted))
-    return Run(folder.name, folder, _settle_precision(wanted))
+    return Run(folder.name, folder, _settle_precision(wanted), found)
 
 
 @contextmanager
 def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
-    """Hold the run's folder, which no other process may train in meanwhile; emptied first unless resumed.
+    """Hold the run's folder, which no other process may train in meanwhile; unless it is resumed, what a run
+    before it wrote there is removed first.
 
-    Raises StreamError, and leaves everything as it was, if the generators do not serve the stream.
+    Raises StreamError if the generators do not serve the stream, UserError if another process holds the
+    folder, or has changed the run since it was prepared; all is left as it was then.
     """
     recipe = run.recipe
     with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
         next(samples)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run.folder, os.O_RDONLY)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(run.folder))
         except BlockingIOError:
             raise UserError(f"another process is training in {run.folder}") from None
-        if not resume:
-            for path in run.folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with written_aside(run.folder / FILE) as aside:
+        if _contents(run.folder) != run.found:
+            raise UserError(
+                f"another process has begun or gone on with the run {run.folder} meanwhile: look at it, then "
+                "start again"
+            )
+        folders.remove_remains(run.folder) if resume else folders.clear(run.folder)
+        with written_aside(run.folder / RECIPE) as aside:
             aside.write_text(write_recipe(recipe), encoding="utf-8")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def has_begun(folder: Path) -> bool:
     """Whether a folder holds a run that has come anywhere."""
-    return (folder / "metrics.jsonl").exists() or checkpoint.latest(folder / "checkpoints") is not None
+    return (folder / METRICS).exists() or checkpoint.latest(folder / CHECKPOINTS) is not None
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
     with written_aside(folder / RESULT) as aside:
         aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _contents(folder: Path) -> tuple[object, ...]:
+    """What tells a run from one that was begun or gone on with since: either writes its recipe anew."""
+    recipe = folder / RECIPE
+    written = recipe.stat() if recipe.exists() else None
+    return has_begun(folder), (written.st_ino, written.st_mtime_ns) if written else None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a run may have this name: one part of a path, seen by `ls`, typed on any system."""
+    return (
+        name.isprintable()
+        and not name.startswith(".")
+        and not set(name) & set("/\\")
+        and 0 < len(os.fsencode(name)) <= MAX_NAME
+    )
 
 
 def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:

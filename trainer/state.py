@@ -11,6 +11,7 @@ from torch import Tensor
 from shared.errors import UserError
 from trainer import checkpoint
 from trainer.evaluate import Solver, solver_of
+from trainer.folder import CHECKPOINTS
 from trainer.loader import Batch
 from trainer.model import build, device
 from trainer.optimiser import Average, Optimiser, backward, learning_rate
@@ -49,7 +50,7 @@ class State:
         self.model = build(self.recipe).to(device())
         self._forward = torch.compile(self.model) if training.compile else self.model
         self._optimiser = Optimiser(self.model, training)
-        self._folder = run.folder / "checkpoints"
+        self._folder = run.folder / CHECKPOINTS
         # the loss of a model that finds all words of a position equally likely
         self._guessing = sum(math.log(stop - start) for start, stop in self.recipe.target_tokens().slots)
         self._recent: list[tuple[int, int, Tensor]] = []  # steps whose loss has not been looked at
@@ -67,8 +68,10 @@ class State:
                 self.position = Position(**state["position"])
                 if self._average is not None:
                     self._average.model.load_state_dict(state["average"])
-            if checkpoint.forget_after(self._folder, self.position.samples):
+            if not checkpoint.forget_after(self._folder, self.position.samples):
                 self.position.best = -1.0
+                if self.position.validated == training.samples:  # nothing else would find the best again
+                    self.position.validated -= 1
 
     def solver(self) -> Solver:
         """The model as it is scored: the average of the weights if there is one."""

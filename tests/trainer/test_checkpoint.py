@@ -1,10 +1,14 @@
 import os
+import re
+import shutil
+import subprocess
 
 import pytest
 import torch
 from torch import nn
 
 from shared.errors import UserError
+from tests.trainer.signing import sign
 from trainer import checkpoint
 from trainer.checkpoint import CheckpointError
 
@@ -38,8 +42,7 @@ def test_the_newest_are_kept_and_the_best(tmp_path, keep):
 
 def test_the_best_weights_are_found_in_a_run_and_in_an_exported_model(tmp_path):
     saved = checkpoint.save_best(tmp_path / "run/checkpoints", 64, _model(3))
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model/model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
+    shutil.copytree(saved, tmp_path / "model")
     for folder in ("run", "model"):
         model = _model(0)
         checkpoint.load_weights(checkpoint.best_weights(tmp_path / folder), model, "")
@@ -52,9 +55,9 @@ def test_the_best_weights_are_found_in_a_run_and_in_an_exported_model(tmp_path):
 
 def test_best_weights_of_samples_yet_to_be_seen_are_forgotten(tmp_path):
     checkpoint.save_best(tmp_path, 128, _model(0))
-    assert not checkpoint.forget_after(tmp_path, 128)
+    assert checkpoint.forget_after(tmp_path, 128)
     assert [path.name for path in tmp_path.iterdir()] == ["best-000000000128"]
-    assert checkpoint.forget_after(tmp_path, 127)
+    assert not checkpoint.forget_after(tmp_path, 127)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,12 +111,62 @@ def test_a_full_disk_is_an_error_that_spares_the_checkpoints(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
+@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"foreign"])
-def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage):
+def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage, signed):
     saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
     (saved / name).write_bytes(damage((saved / name).read_bytes()))
+    if signed:
+        sign(saved)
     with pytest.raises(CheckpointError, match=rf"{name} cannot be read.*remove the folder"):
         checkpoint.load(saved, _model(1))
+
+
+def test_no_bit_of_a_checkpoint_can_change_unseen(tmp_path):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
+    for path in saved.iterdir():
+        content = path.read_bytes()
+        for place in range(0, len(content), 1 + len(content) // 50):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            with pytest.raises(CheckpointError, match="is damaged"):
+                checkpoint.load(saved, _model(1))
+        path.write_bytes(content)
+    checkpoint.load(saved, _model(1))
+
+
+def test_the_checkpoint_before_a_damaged_one_is_offered(tmp_path):
+    folder = tmp_path / "checkpoints"
+    before, damaged = (checkpoint.save(folder, n, _model(n), STATE, keep=2) for n in (64, 128))
+    (damaged / "training.pt").write_bytes(b"")
+    goes_on = "train --resume goes on from the checkpoint before it, at 64 samples"
+    with pytest.raises(CheckpointError, match=re.escape(f"remove the folder {damaged}, and {goes_on}")):
+        checkpoint.load(damaged, _model(1))
+    shutil.rmtree(damaged)
+    assert checkpoint.latest(folder) == before
+    (before / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="--resume goes on from the first sample"):
+        checkpoint.load(before, _model(1))
+
+
+def test_damaged_best_weights_are_found_before_training_goes_on(tmp_path):
+    best = checkpoint.save_best(tmp_path, 64, _model(0)) / "model.safetensors"
+    best.write_bytes(best.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read.*keeps the best weights"):
+        checkpoint.forget_after(tmp_path, 64)
+
+
+def test_a_checkpoint_without_checksums_is_of_another_version(tmp_path):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
+    (saved / "SHA256SUMS").unlink()
+    with pytest.raises(CheckpointError, match="of another version, without SHA256SUMS: remove the folder"):
+        checkpoint.load(saved, _model(1))
+
+
+def test_checksums_are_as_sha256sum_reads_them(tmp_path):
+    saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
+    command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    said = subprocess.run(command, cwd=saved, capture_output=True, text=True, check=True)
+    assert said.stdout == "model.safetensors: OK\ntraining.pt: OK\n"
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -128,6 +181,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_a_state_of_another_training_is_refused(tmp_path, state):
     saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
     torch.save(state, saved / "training.pt")
+    sign(saved)
     with pytest.raises(CheckpointError, match=r"training\.pt holds the state of another.*remove the folder"):
         checkpoint.load(saved, _model(1))
 
@@ -147,6 +201,7 @@ def test_a_state_file_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved = checkpoint.save(tmp_path / "checkpoints", 64, _model(0), STATE, keep=2)
     torch.save({"position": _Payload()}, saved / "training.pt")
+    sign(saved)
     with pytest.raises(CheckpointError):
         checkpoint.load(saved, _model(1))
     assert not (tmp_path / "pickled").exists()

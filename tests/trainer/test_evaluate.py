@@ -104,13 +104,13 @@ def test_an_evaluation_is_given_up_when_it_is_cancelled(client):
 def test_an_evaluation_is_kept_with_named_dimensions_in_the_order_of_the_stream(client, tmp_path):
     xarray = pytest.importorskip("xarray")
     found = answers(Calculator(SPEC, mute="add"), client, SPEC, 0, "test", 200, 64)
-    save(found, tmp_path / "evaluation.zarr", {"spec": SPEC.fields()})
+    save(found, tmp_path / "evaluation.zarr", SPEC)
     kept = xarray.open_zarr(tmp_path / "evaluation.zarr", consolidated=False)
     assert kept["inputs"].dims == ("sample", "input_row", "input_column")
     assert kept["predictions"].dims == kept["targets"].dims == ("sample", "target_row", "target_column")
     assert kept["inputs"].shape == (200, 3, 6)
     assert kept["index"].values.tolist() == list(range(200))
-    names = np.array(kept.attrs["operations"])[kept["operation"].values]
+    names = np.array(kept.attrs["operations"].split(","))[kept["operation"].values]
     assert (np.isnan(kept["errors"].values) == (names == "add")).all()
     for i in range(200):
         rows, cols = int(kept["rows"][i]), int(kept["columns"][i])
@@ -122,4 +122,15 @@ def test_an_evaluation_is_kept_with_named_dimensions_in_the_order_of_the_stream(
                 i, : int(kept["target_rows"][i]), : int(kept["target_columns"][i])
             ]
             np.testing.assert_array_equal(target, matrix[:rows, :cols].T)
-    assert zarr.open_group(tmp_path / "evaluation.zarr", mode="r").attrs["spec"] == SPEC.fields()
+    spec = zarr.open_group(tmp_path / "evaluation.zarr", mode="r").attrs["spec"]
+    assert StreamSpec.model_validate_json(spec) == SPEC
+
+
+def test_an_evaluation_that_xarray_opened_is_written_as_netcdf(client, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    save(answers(Calculator(SPEC), client, SPEC, 0, "test", 20, 64), tmp_path / "evaluation.zarr", SPEC)
+    opened = xarray.open_zarr(tmp_path / "evaluation.zarr", consolidated=False)
+    opened.to_netcdf(tmp_path / "evaluation.nc")
+    written = xarray.open_dataset(tmp_path / "evaluation.nc")
+    assert written.attrs == {"spec": SPEC.canonical(), "operations": "add,transpose"}
+    np.testing.assert_array_equal(written["predictions"], opened["predictions"])

@@ -46,7 +46,7 @@ def test_another_stream_is_scored_and_kept_beside(folder, evaluate):
         assert status == 0, err
     assert [record["spec"]["scale"] for record in records(folder)] == [7, 5]
     kept = zarr.open_group(folder / "runs/one/evaluation.zarr", mode="r")
-    assert kept.attrs["spec"]["scale"] == 5
+    assert json.loads(kept.attrs["spec"])["scale"] == 5
     assert kept["inputs"].shape == (30, 3, 3)
     assert abs(kept["inputs"][:][:, :2, :2]).max() <= 5
 

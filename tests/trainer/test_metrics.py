@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from trainer.metrics import FILE, Metrics, read_metrics
+from trainer.folder import METRICS
+from trainer.metrics import Metrics, read_metrics
 
 LINES = [
     {"samples": 64, "loss": 2.0},
@@ -15,7 +16,7 @@ LINES = [
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / FILE).write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    (tmp_path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in LINES))
     return tmp_path
 
 
@@ -44,8 +45,8 @@ def test_lines_of_what_will_be_done_again_are_cut(folder, samples, validated, ke
     ],
 )
 def test_a_line_that_is_no_record_is_left_out(folder, torn):
-    with (folder / FILE).open("ab") as file:
+    with (folder / METRICS).open("ab") as file:
         file.write(torn.encode("latin-1"))
     assert read_metrics(folder) == LINES
     Metrics(folder, 192, 192).close()
-    assert (folder / FILE).read_text().splitlines() == [json.dumps(line) for line in LINES]
+    assert (folder / METRICS).read_text().splitlines() == [json.dumps(line) for line in LINES]

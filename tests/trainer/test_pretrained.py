@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from generator_service.stream import generate
 from shared.errors import UserError
 from shared.spec import StreamSpec
 from shared.wire import flat, from_batch
+from tests.trainer.signing import sign
 from trainer import checkpoint
 from trainer.evaluate import answers
 from trainer.model import build
@@ -85,7 +87,9 @@ def test_an_exported_model_says_what_it_is_and_how_well_it_does(mixed_run):
     result = json.loads((mixed_run / "result.json").read_text())
     assert f"| 5.0% | {result['accuracy']['0.05']:.2%} |" in card
     assert "eigenvalues,transpose of dimension 2-3" in card
-    assert set(os.listdir(mixed_run / "model")) == {"README.md", "config.json", "model.safetensors"}
+    assert set(os.listdir(mixed_run / "model")) == {
+        *("README.md", "SHA256SUMS", "config.json", "model.safetensors")
+    }
 
 
 class _Payload:
@@ -97,15 +101,71 @@ def test_weights_from_elsewhere_run_no_code_and_are_refused_by_name(mixed_run, t
     monkeypatch.chdir(tmp_path)
     shutil.copytree(mixed_run / "model", tmp_path / "model")
     torch.save({"weights": _Payload()}, tmp_path / "model/model.safetensors")
+    sign(tmp_path / "model")
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
         trainer.load("model")
     assert not (tmp_path / "pickled").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "SHA256SUMS"])
+def test_no_bit_of_a_model_can_change_unseen(mixed_run, tmp_path, name):
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    path = tmp_path / "model" / name
+    content = path.read_bytes()
+    for place in range(0, len(content), 1 + len(content) // 20):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match="is damaged"):
+            trainer.load(tmp_path / "model")
+
+
+def test_a_model_without_checksums_is_refused_with_how_to_vouch_for_it(mixed_run, tmp_path):
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    (tmp_path / "model/SHA256SUMS").unlink()
+    with pytest.raises(UserError, match=r"no SHA256SUMS beside it .* write one there by sha256sum"):
+        trainer.load(tmp_path / "model")
+    with (tmp_path / "model/SHA256SUMS").open("w") as sums:
+        command = ["sha256sum", "config.json", "model.safetensors"]
+        subprocess.run(command, cwd=tmp_path / "model", stdout=sums, check=True)
+    trainer.load(tmp_path / "model")
+
+
+def test_a_card_may_be_edited(mixed_run, tmp_path):
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    (tmp_path / "model/README.md").write_text("mine")
+    trainer.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda found: torch.tensor(found, requires_grad=True),
+        lambda found: torch.tensor(found, requires_grad=True) * 1,
+        lambda found: torch.nn.Parameter(torch.tensor(found)),
+        lambda found: torch.tensor(found).to(torch.bfloat16),
+        lambda found: np.ma.masked_invalid(found),
+        lambda found: found.tolist(),
+    ],
+)
+def test_tensors_of_any_kind_are_predicted_as_their_values_are(mixed_run, given):
+    pretrained = trainer.load(mixed_run)
+    found = np.array([[[1.5, 2.0], [-3.0, 0.25]]])
+    np.testing.assert_array_equal(
+        pretrained.predict(given(found), "transpose"), pretrained.predict(found, "transpose")
+    )
+
+
+@pytest.mark.parametrize("together", [np.ma.stack, list])
+def test_a_masked_entry_is_refused_by_its_place(mixed_run, together):
+    masked = np.ma.masked_equal([[1.0, 2.0], [3.0, 4.0]], 3.0)
+    with pytest.raises(ValueError, match=r"matrices\[0, 1, 0\] is masked: must be a number"):
+        trainer.load(mixed_run).predict(together([masked, masked]), "transpose")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {"stream": 3}}'])
 def test_a_damaged_configuration_is_refused_by_name(mixed_run, tmp_path, content):
     shutil.copytree(mixed_run / "model", tmp_path / "model")
     (tmp_path / "model/config.json").write_text(content)
+    sign(tmp_path / "model")
     with pytest.raises(UserError, match=r"config\.json"):
         trainer.load(tmp_path / "model")
 
@@ -179,6 +239,7 @@ def test_weights_of_another_model_in_a_run_are_refused_by_their_file(mixed_run, 
     shutil.copytree(mixed_run, tmp_path / "run")
     path = checkpoint.best_weights(tmp_path / "run")
     save_file({"odd": torch.zeros(3)}, path)
+    sign(path.parent)
     recipe = smaller_and_larger()[1]
     with pytest.raises(UserError, match=re.escape(f"{path} holds the weights of another model")):
         start_from(str(tmp_path / "run"), recipe, build(recipe))

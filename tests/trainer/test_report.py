@@ -92,7 +92,7 @@ def _answers(folder, spec, errors):
     group = zarr.open_group(
         folder / "evaluation.zarr",
         mode="w",
-        attributes={"spec": spec.fields(), "operations": list(spec.operation)},
+        attributes={"spec": spec.canonical(), "operations": ",".join(spec.operation)},
     )
     columns = {"inputs": inputs, "targets": targets, "predictions": predictions, "errors": np.array(errors)}
     columns["operation"] = np.array([spec.operation.index(kind.operation) for kind in kinds])[of]

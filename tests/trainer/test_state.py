@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from shared.errors import UserError
+from tests.trainer.signing import sign
 from trainer import checkpoint
 from trainer.loader import Batch
 from trainer.recipe import read_recipe
@@ -66,6 +67,7 @@ def test_a_state_that_does_not_fit_is_refused_by_its_file(run, spoil: Callable[[
     state = torch.load(path, weights_only=True)
     spoil(state)
     torch.save(state, path)
+    sign(path.parent)
     with pytest.raises(UserError, match=re.escape(str(path))):
         State(run)
 

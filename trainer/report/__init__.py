@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from shared.errors import UserError
 from shared.files import written_aside
-from trainer.records import ANSWERS
+from trainer.folder import ANSWERS, PAGE, PICTURE
 from trainer.report import figures, page
 from trainer.report.cases import cases, first_case
 from trainer.report.figures import Bars
@@ -31,7 +31,7 @@ def draw(folder: Path) -> Path:
     (run,) = read_findings([folder])
     if run.result is None:
         raise UserError(f"{folder} has no result yet: finish it with matstream train --resume")
-    path = folder / "report.png"
+    path = folder / PICTURE
     _save(path, _overview(run).png)
     return path
 
@@ -42,17 +42,21 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     `out` is a page (.html) or a folder for it; by default that of the run, or ./report for several. Of a run
     that was stopped the page has what there is.
 
-    Raises UserError for a folder without a run, or with a damaged file.
+    Raises UserError for a folder without a run, or with a damaged file; for pictures of others beside `out`.
     """
     runs = read_findings(folders)
     place = out or (folders[0] if len(folders) == 1 else DEFAULT)
-    path = place if place.suffix == ".html" else place / "report.html"
+    path = place if place.suffix == ".html" else place / PAGE
     path.parent.mkdir(parents=True, exist_ok=True)
     maps = across(runs)
     pictures = _pictures(runs, maps)
-    for picture in pictures:
-        suffix = "" if picture.name == "overview" else f"-{picture.name}"
-        _save(path.with_name(f"{path.stem}{suffix}.png"), picture.png)
+    suffixes = ["" if picture.name == "overview" else f"-{picture.name}" for picture in pictures]
+    files = [path.with_name(f"{path.stem}{suffix}.png") for suffix in suffixes]
+    for file in files:
+        if out is not None and file.exists() and not path.exists():
+            raise UserError(f"--out {out}: {file}, which is no picture of such a page, would be replaced")
+    for file, picture in zip(files, pictures, strict=True):
+        _save(file, picture.png)
     with written_aside(path) as aside:
         aside.write_text(page.write(runs, maps, pictures), encoding="utf-8")
     return path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shared.errors import UserError, first_line
 from shared.scoring import TOLERANCES
 from shared.spec import StreamSpec
-from trainer.records import ANSWERS
+from trainer.folder import ANSWERS
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def first_case(folder: Path) -> tuple[StreamSpec, Case]:
 def _read(path: Path) -> Iterator[tuple[StreamSpec, Any]]:
     try:
         group = zarr.open_group(path, mode="r")
-        yield StreamSpec.model_validate(group.attrs["spec"]), group
+        yield StreamSpec.model_validate_json(group.attrs["spec"]), group
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path} cannot be read ({reason}): score the run again") from None
@@ -82,7 +82,7 @@ def _case(group: Any, kind: str, place: int) -> Case:
         kind = "worst"  # numbers so large that their error is none
     return Case(
         kind,
-        str(group.attrs["operations"][own["operation"]]),
+        str(group.attrs["operations"]).split(",")[own["operation"]],
         own["index"],
         own["errors"],
         np.asarray(group["inputs"][place])[: own["rows"], : own["columns"]],

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from shared.scoring import TOLERANCES
 from shared.spec import IntRange, StreamSpec
-from trainer.metrics import FILE, read_metrics
+from trainer.folder import METRICS
+from trainer.metrics import read_metrics
 from trainer.recipe import Recipe, recipe_of
 from trainer.records import read_result, read_scores, read_studies
 from trainer.report.published import Published, published
@@ -106,7 +107,7 @@ def _read(folder: Path, name: str) -> Findings:
         name=name,
         folder=folder,
         recipe=recipe_of(folder),
-        records=read_metrics(folder) if (folder / FILE).is_file() else [],
+        records=read_metrics(folder) if (folder / METRICS).is_file() else [],
         result=read_result(folder),
         elsewhere=[(StreamSpec.model_validate(record["spec"]), record) for record in read_scores(folder)],
         studies=read_studies(folder),

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from trainer.recipe import FILE, write_recipe
+from trainer.folder import RECIPE
+from trainer.recipe import write_recipe
 from trainer.report.compared import accuracies, comparison, evaluations, parts, problem
 from trainer.report.findings import Across, Findings
 from trainer.report.markup import (
@@ -161,7 +162,7 @@ def _cases(runs: Sequence[Findings], pictures: Sequence[Picture], shown: dict[st
 
 def _again(run: Findings) -> Markup:
     """The command and the URL that make a run anew."""
-    recipe = str(run.folder / FILE)
+    recipe = str(run.folder / RECIPE)
     base = run.folder.resolve().name
     command = shlex.join(["matstream", "train", recipe, "--run", f"{base}-again"])
     fields = {**run.spec.fields(), "seed": run.recipe.stream.seed, "split": "train", "start": 0}

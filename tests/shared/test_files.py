@@ -1,0 +1,132 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import files
+from shared.files import locked, remove_remains, written_aside
+
+
+def _killed_while_writing(path: Path, code: str) -> None:
+    """Let another process write a folder at `path` and kill itself in `code`."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from shared import files
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+{code}
+with files.written_aside(Path(sys.argv[1])) as aside:
+    aside.mkdir()
+    (aside / "new").write_text("new")
+die()
+"""
+    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_killed_process_left_goes_when_the_same_is_written_again(tmp_path):
+    _killed_while_writing(tmp_path / "x", "Path.write_text = die")
+    assert _names(tmp_path) != []
+    with written_aside(tmp_path / "x") as aside:
+        aside.mkdir()
+    assert _names(tmp_path) == ["x"]
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path):
+    with written_aside(tmp_path / "x") as theirs:
+        with written_aside(tmp_path / "x") as ours:  # as by a process of the same number in a container
+            assert ours != theirs
+            ours.write_text("ours")
+        theirs.write_text("theirs")
+        remove_remains(tmp_path / "x", sure=True)
+    assert (tmp_path / "x").read_text() == "theirs"
+    assert _names(tmp_path) == ["x"]
+
+
+def test_what_only_looks_like_remains_is_left_alone(tmp_path):
+    (tmp_path / ".x.2024").write_text("a copy of somebody's")
+    (tmp_path / ".x.2025").mkdir()
+    (tmp_path / ".x.2025/theirs").write_text("")
+    with written_aside(tmp_path / "x") as aside:
+        aside.write_text("")
+    assert _names(tmp_path) == [".x.2024", ".x.2025", "x"]
+
+
+def test_what_others_put_into_a_folder_outlives_its_replacement(tmp_path):
+    for name in ("old", "both", "theirs"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+        (tmp_path / "x" / name / name).write_text("old")
+    with written_aside(tmp_path / "x") as aside:
+        (aside / "both").mkdir(parents=True)
+    assert _names(tmp_path / "x") == ["both", "old", "theirs"]
+    assert _names(tmp_path / "x/both") == []
+    assert _names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_what_others_put_into_a_folder_outlives_a_kill_while_it_is_replaced(tmp_path, after):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/theirs").write_text("theirs")
+    # killed once it has renamed so many times: the old folder away, the new one there, their file back
+    code = f"""
+rename = Path.rename
+def count(self, target, done=[0]):
+    done[0] += 1
+    result = rename(self, target)
+    return die() if done[0] == {after} else result
+Path.rename = count
+"""
+    _killed_while_writing(tmp_path / "x", code)
+    with written_aside(tmp_path / "x") as aside:
+        aside.mkdir()
+        (aside / "newer").write_text("newer")
+    assert (tmp_path / "x/theirs").read_text() == "theirs"
+    assert (tmp_path / "x/newer").exists()
+    assert _names(tmp_path) == ["x"]
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/theirs").write_text("theirs")
+    with pytest.raises(IsADirectoryError) as refused, written_aside(tmp_path / "x") as aside:
+        aside.write_text("")
+    assert refused.value.filename == str(tmp_path / "x")
+    assert (tmp_path / "x/theirs").read_text() == "theirs"
+    assert _names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("errno 27")])
+def test_an_error_names_what_was_to_be_written(tmp_path, error):
+    with pytest.raises(OSError, match=r"No space left|errno 27") as raised, written_aside(tmp_path / "x"):
+        raise error
+    assert raised.value.filename == str(tmp_path / "x")
+    with pytest.raises(FileNotFoundError) as raised, written_aside(tmp_path / "x") as aside:
+        (aside / "missing").read_text()
+    assert raised.value.filename == str(tmp_path / "x")
+    assert _names(tmp_path) == []
+
+
+def test_a_lock_is_on_the_folder_that_is_there(tmp_path, monkeypatch):
+    folder, flock = tmp_path / "x", files.fcntl.flock
+
+    def replaced_meanwhile(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(files.fcntl, "flock", flock)
+        folder.rmdir()
+        folder.mkdir()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", replaced_meanwhile)
+    with locked(folder):
+        with pytest.raises(BlockingIOError), locked(folder):
+            pass
+        descriptor = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            flock(descriptor, files.fcntl.LOCK_EX | files.fcntl.LOCK_NB)
+        os.close(descriptor)
+    with locked(folder):
+        pass
