@@ -16,12 +16,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import cyclopts
 from rich.console import Console
 from rich.markdown import Markdown
+
+from trainer.folder import METRICS, RESULT, clear
 
 GOAL = 0.9
 PROBLEMS = (
@@ -90,7 +93,10 @@ def start_anew() -> None:
     """Train the nine problems, in the place of all that was trained here before."""
     made = {"commit": commit(), "processor": processor()}
     for training in [*FIRST, *precisions(), *seeds(FIRST)]:
-        shutil.rmtree(folder(training), ignore_errors=True)
+        if folder(training).is_dir():
+            clear(folder(training))
+            with suppress(OSError):  # others have something in it
+                folder(training).rmdir()
     started = time.perf_counter()
     for training in FIRST:
         train(training, resume=False)
@@ -110,7 +116,7 @@ def go_on() -> list[Training]:
     others = [*precisions(), *seeds(sorted(FIRST, key=accuracy)[:HARDEST])]
     for training in others:
         if not finished(training):
-            train(training, resume=(folder(training) / "metrics.jsonl").is_file())
+            train(training, resume=(folder(training) / METRICS).is_file())
     return others
 
 
@@ -163,11 +169,11 @@ def folder(training: Training) -> Path:
 
 
 def finished(training: Training) -> bool:
-    return (folder(training) / "result.json").is_file()
+    return (folder(training) / RESULT).is_file()
 
 
 def result(training: Training) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder(training) / "result.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((folder(training) / RESULT).read_text(encoding="utf-8"))
     return found
 
 

@@ -168,3 +168,11 @@ def test_a_refusal_of_the_server_is_said_in_its_words(tmp_path, server):
     done = sample(tmp_path, "add", "--dim", "200", "--generator", server)
     assert done.returncode != 0
     assert "answered 422: dim=200: must be at most 128" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "json", "arrow"])
+def test_a_folder_is_not_replaced_by_a_file(tmp_path, form):
+    (tmp_path / "out/data").mkdir(parents=True)
+    done = sample(tmp_path, "add", "--dim", "2", "--format", form, "--out", "out")
+    assert (done.returncode, done.stderr) == (1, "matstream: --out out: is a folder; must be a file\n")
+    assert (tmp_path / "out/data").is_dir()

@@ -366,3 +366,10 @@ def test_a_matrix_is_its_dimensions_and_its_numbers_row_by_row():
         "V2 V3 + 314 E-2 + 0 E0 - 123 E2 + 500 E-3 + 0 E0 + 100 E-1"
     )
     assert matrix_words(by_name("P1000", 4), np.array([[0.0]])) == ["V1", "V1", "+", "0", "E0"]
+
+
+def test_a_masked_value_is_refused_by_its_place():
+    encoding = by_name("P1000")
+    np.testing.assert_array_equal(encoding.encode(np.ma.array([1.0, 2.0])), encoding.encode([1.0, 2.0]))
+    with pytest.raises(ValueError, match=r"values\[1\] is masked: must be a number"):
+        encoding.encode(np.ma.masked_equal([1.0, 2.0], 2.0))

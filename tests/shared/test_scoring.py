@@ -334,3 +334,21 @@ def test_the_error_of_an_inverse_is_that_of_its_product_with_the_input(operation
     scores = score(operation, inputs, np.linalg.inv(inputs), predictions)
     assert [error[0] for error in scores] == pytest.approx([0.2, 0.24 / 2, (0.04 + 0.0016) / 2, 0.5])
     assert strictly(operation, inputs, np.linalg.inv(inputs), predictions) == WRONG
+
+
+@pytest.mark.parametrize("masked", range(3))
+def test_masked_entries_are_refused_by_their_place(masked):
+    batches = [np.ones((2, 2, 2)) for _ in range(3)]
+    batches[masked] = np.ma.masked_array(batches[masked], mask=False)
+    score("transpose", *batches)
+    batches[masked][1, 0, 1] = np.ma.masked
+    name = ("inputs", "targets", "predictions")[masked]
+    with pytest.raises(ValueError, match=rf"{name}\[1, 0, 1\] is masked: must be a number"):
+        score("transpose", *batches)
+
+
+def test_predictions_with_a_gradient_are_scored_as_their_values():
+    torch = pytest.importorskip("torch")
+    matrices = torch.ones(2, 2, 2, dtype=torch.bfloat16)
+    predictions = torch.full((2, 2, 2), 1.5, requires_grad=True)
+    np.testing.assert_array_equal(score("transpose", matrices, matrices, predictions).l1, 0.5)

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zarr
 
@@ -137,3 +138,21 @@ def test_damaged_scores_are_found_before_the_work(folder, here, content):
     assert status != 0
     assert "runs/one/evaluations.json is damaged" in err
     assert len(err.splitlines()) == 1
+
+
+def test_answers_of_others_are_not_replaced(folder, evaluate):
+    group = zarr.open_group(folder / "out/evaluation.zarr", mode="w", attributes={"mine": 1})
+    group.create_array("inputs", data=np.ones(3))
+    status, _, err = evaluate("runs/one", "--out", "out")
+    assert status == 1
+    assert "out/evaluation.zarr holds no answers of a model" in err
+    assert zarr.open_group(folder / "out/evaluation.zarr", mode="r").attrs["mine"] == 1
+
+
+def test_a_study_of_others_is_not_replaced(folder, evaluate):
+    (folder / "out").mkdir()
+    (folder / "out/analysis.json").write_text('{"mine": 1}')
+    status, _, err = evaluate("runs/one", "--out", "out", "--analyse")
+    assert status == 1
+    assert "out/analysis.json is damaged" in err
+    assert (folder / "out/analysis.json").read_text() == '{"mine": 1}'

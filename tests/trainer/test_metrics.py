@@ -31,6 +31,14 @@ def test_lines_of_what_will_be_done_again_are_cut(folder, samples, validated, ke
     assert read_metrics(folder) == [*kept, {"samples": 200, "loss": 0.1}]
 
 
+def test_a_full_disk_is_said_of_its_file(tmp_path, monkeypatch):
+    metrics = Metrics(tmp_path, 0, 0)
+    monkeypatch.setattr(metrics, "_file", open("/dev/full", "a"))  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left") as full:
+        metrics.write({"samples": 64, "loss": 2.0})
+    assert full.value.filename == str(tmp_path / METRICS)
+
+
 @pytest.mark.parametrize(
     "torn",
     [

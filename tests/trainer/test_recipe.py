@@ -9,7 +9,7 @@ from shared.operations import OPERATIONS
 from shared.spec import StreamSpec
 from shared.wire import flat, from_batch
 from trainer.magnitudes import of_inputs, of_targets
-from trainer.recipe import RECIPES, load_recipe, read_recipe, recipe_names, write_recipe
+from trainer.recipe import RECIPES, load_recipe, read_recipe, recipe_names, recipe_of, write_recipe
 
 DOCUMENT = {"stream": {"operation": "transpose", "dim": 3}, "training": {"samples": 1000}}
 
@@ -90,6 +90,16 @@ def test_a_section_that_is_no_table_is_refused(document):
     for overrides in ({}, {"stream": {"dim": 4}}):
         with pytest.raises(UserError, match=r"must be a section of keys and values|is required"):
             read_recipe(document, overrides)
+
+
+@pytest.mark.parametrize("name", ["mine.toml", "mine.TOML"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_recipe_is_read_as_any_editor_writes_it(tmp_path, name, mark):
+    expected = read_recipe(DOCUMENT, {})
+    (tmp_path / name).write_bytes(mark + write_recipe(expected).encode())
+    assert load_recipe(str(tmp_path / name), {}) == ("mine", expected)
+    (tmp_path / "recipe.toml").write_bytes(mark + write_recipe(expected).encode())
+    assert recipe_of(tmp_path) == expected
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():

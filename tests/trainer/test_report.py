@@ -375,6 +375,16 @@ def test_matrices_of_any_size_and_error_are_drawn(tmp_path, operation, dim, erro
     assert (folder / "report-cases.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_pictures_of_others_are_not_replaced(tmp_path):
+    folder = _run(tmp_path / "a")
+    (tmp_path / "thesis.png").write_text("theirs")
+    with pytest.raises(UserError, match=r"thesis\.png, which is no picture of such a page, would"):
+        report.write([folder], tmp_path / "thesis.html")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "thesis.png"}
+    for _ in range(2):
+        report.write([folder], tmp_path / "page.html")
+
+
 def test_answers_to_other_problems_than_the_runs_own_are_said_to_be(tmp_path):
     folder = _run(tmp_path / "a")
     _answers(folder, StreamSpec(**EIGENVALUES, scale=3), ERRORS)

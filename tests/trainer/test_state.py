@@ -1,4 +1,5 @@
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,17 @@ def test_a_state_that_does_not_fit_is_refused_by_its_file(run, spoil: Callable[[
     sign(path.parent)
     with pytest.raises(UserError, match=re.escape(str(path))):
         State(run)
+
+
+def test_a_finished_run_without_its_best_weights_is_scored_again(run):
+    state = State(run)
+    state.position.samples = 9
+    state.save_if_best(0.9)
+    state.position.validated = 9
+    state.save()
+    assert (State(run).position.best, State(run).position.validated) == (0.9, 9)
+    shutil.rmtree(checkpoint.best_weights(run.folder).parent)
+    assert (State(run).position.best, State(run).position.validated) == (-1, 8)
 
 
 def test_best_weights_that_a_run_has_yet_to_see_are_forgotten(run):

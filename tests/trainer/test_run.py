@@ -1,0 +1,140 @@
+"""The folder of a run: who may begin there, and what of it is ever removed."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UserError
+from trainer import folder as folders
+from trainer.recipe import write_recipe
+from trainer.run import Run, begun, prepare
+
+THEIRS = (
+    *("notes.txt", "data/matrices", "report-mine.png", "checkpoints/best-of-all/model", "tensorboard/notes"),
+    *("model/.git/config", "evaluation.zarr/mine/zarr.json", "checkpoints/000000000064.bak"),
+)
+OURS = (
+    *("metrics.jsonl", "result.json", "evaluations.json", "analysis.json", "report.png", "report.html"),
+    *("report-curves.png", "report-across-dim.png", "checkpoints/000000000064/training.pt"),
+    *("checkpoints/best-000000000064/model.safetensors", "tensorboard/events.out.tfevents.1.host.2.0"),
+    *("evaluation.zarr/zarr.json", "evaluation.zarr/inputs/c/0", "model/config.json", "model/SHA256SUMS"),
+    *(".evaluation.zarr.4711/zarr.json", ".report.png.4711", ".model.4711/model/config.json"),
+    "checkpoints/.000000000128.4711/000000000128/training.pt",
+)
+
+
+@pytest.fixture
+def ready(tmp_path, monkeypatch) -> Callable[..., Run]:
+    """Prepare the quickstart in a folder of its own, where the generator it waits for answers at once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trainer.run.stream", lambda *_: iter([None]))
+
+    def make(recipe: str = "quickstart", *, name: str | None = None, **how: bool) -> Run:
+        how = {"resume": False, "overwrite": False} | how
+        return prepare(recipe, name=name, runs=Path("runs"), overrides={}, **how)
+
+    return make
+
+
+def _write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _train(run: Run, *, resume: bool = False) -> None:
+    with begun(run, [], resume=resume):
+        _write(run.folder, *OURS)
+
+
+def test_what_others_put_into_a_run_outlives_its_overwriting(ready):
+    _train(ready())
+    _write(Path("runs/quickstart"), *THEIRS)
+    with begun(ready(overwrite=True), [], resume=False):
+        assert _files(Path("runs/quickstart")) == {"recipe.toml", *THEIRS}
+
+
+def test_what_a_killed_run_left_half_written_goes_when_it_is_resumed(ready):
+    _train(ready())
+    _write(Path("runs/quickstart"), *THEIRS)
+    with begun(ready(resume=True), [], resume=True):
+        whole = {name for name in OURS if "4711" not in name}
+        assert _files(Path("runs/quickstart")) == {"recipe.toml", *THEIRS, *whole}
+
+
+def test_all_that_training_scoring_and_reporting_write_is_removed(here, mixed_run, server):
+    assert here("evaluate", str(mixed_run), "--analyse", "--generator", server, "--out", "scored")[0] == 0
+    assert here("report", str(mixed_run), "--out", "report")[0] == 0
+    for folder in map(Path, ("scored", "report")):
+        assert _files(folder)
+        folders.clear(folder)
+        assert _files(folder) == set()
+    shutil.copytree(mixed_run, "mixed")
+    folders.clear(Path("mixed"))
+    assert list(Path("mixed").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_run_is_not_touched_on_the_word_of_an_earlier_look(ready, how):
+    if how:
+        _train(ready())
+    waiting = ready(**how)  # for its generator, while another begins and ends
+    _train(ready(overwrite=True))
+    before = _files(Path("runs/quickstart"))
+    with (
+        pytest.raises(UserError, match="another process has begun or gone on with the run runs/quickstart"),
+        begun(waiting, [], resume="resume" in how),
+    ):
+        pass
+    assert _files(Path("runs/quickstart")) == before
+    with begun(ready(resume=True), [], resume=True):
+        pass
+
+
+def test_a_run_is_not_begun_where_another_process_trains(ready):
+    late = ready()
+    with (
+        begun(ready(), [], resume=False),
+        pytest.raises(UserError, match="another process is training"),
+        begun(late, [], resume=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", ".hidden", "a/b", "a\\b", "a\nb", "a\x1bb", "\udcff", 201 * "x"]
+)
+def test_a_run_is_given_a_plain_name_by_its_flag_as_by_its_recipes_file(ready, name):
+    with pytest.raises(UserError, match=r"--run .* must be a plain name"):
+        ready(name=name)
+    if "/" in name:
+        return
+    recipe = write_recipe(ready().recipe)
+    path = Path(f"{name}.toml")
+    path.write_text(recipe)
+    with pytest.raises(UserError, match="its file's name cannot be a run's: choose one with --run NAME"):
+        ready(str(path))
+    assert ready(str(path), name="plain").folder == Path("runs/plain")
+
+
+def test_a_recipe_that_no_run_wrote_is_not_replaced(ready):
+    _write(Path("runs/mine"), "notes.txt")
+    recipe = Path("runs/mine/recipe.toml")
+    recipe.write_text(f"# how I came to this\n{write_recipe(ready().recipe)}")
+    for how in ({}, {"overwrite": True}):
+        with pytest.raises(UserError, match=r"runs/mine/recipe\.toml was not written by a run, and would be"):
+            ready(str(recipe), name="mine", **how)
+    assert _files(Path("runs/mine")) == {"notes.txt", "recipe.toml"}
+
+
+def test_a_run_may_begin_from_the_recipe_in_its_own_folder(ready):
+    _write(Path("runs/mine"), "notes.txt", "data/matrices")
+    Path("runs/mine/recipe.toml").write_text(write_recipe(ready().recipe))
+    with begun(ready("runs/mine/recipe.toml", name="mine"), [], resume=False):
+        assert _files(Path("runs/mine")) == {"notes.txt", "data/matrices", "recipe.toml"}
