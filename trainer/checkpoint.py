@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 from collections.abc import Container, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -158,16 +159,22 @@ def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike:
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         remove_remains(folder / alike, sure=True)
-        with written_aside(target) as aside:
+        with written_aside(target) as aside, ThreadPoolExecutor(1) as meanwhile:
             aside.mkdir()
-            for file, content in {**files, SUMS: checksums.sums(files)}.items():
-                (aside / file).write_bytes(content)
-                _sync(aside / file)
+            sums = meanwhile.submit(checksums.sums, files)
+            for file, content in files.items():
+                _write_file(aside / file, content)
+            _write_file(aside / SUMS, sums.result())
             _sync(aside)
         _sync(folder)
     for old in _folders(folder, alike)[:-keep]:
         shutil.rmtree(old)
     return target
+
+
+def _write_file(path: Path, content: bytes | memoryview) -> None:
+    path.write_bytes(content)
+    _sync(path)
 
 
 def _folders(folder: Path, alike: str) -> list[Path]:
