@@ -68,7 +68,7 @@ def prepare(
     files = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
     if files and RECIPE not in files:
         raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
-    if files and not begun and (folder / RECIPE).read_text("utf-8") != write_recipe(recipe_of(folder)):
+    if files and not begun and write_recipe(recipe_of(folder)) != (folder / RECIPE).read_text("utf-8"):
         raise UserError(
             f"{folder / RECIPE} was not written by a run, and would be replaced: move it elsewhere, or "
             "choose another name with --run"
