@@ -63,12 +63,12 @@ def remove_remains(path: Path, *, sure: bool) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if it is not there, until the body is done or the process ends, however it does.
+    """Hold a folder, made if only it is missing, until the body is done or the process ends, however it does.
 
     Raises BlockingIOError if another process holds it.
     """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:  # removed just now

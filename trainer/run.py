@@ -94,6 +94,7 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
     recipe = run.recipe
     with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
         next(samples)
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
             held.enter_context(locked(run.folder))

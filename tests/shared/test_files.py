@@ -111,6 +111,13 @@ def test_an_error_names_what_was_to_be_written(tmp_path, error):
     assert _names(tmp_path) == []
 
 
+def test_no_folder_is_made_for_a_file_in_a_missing_one(tmp_path):
+    with pytest.raises(FileNotFoundError) as missing, written_aside(tmp_path / "no/x") as aside:
+        aside.write_text("")
+    assert missing.value.filename == str(tmp_path / "no/x")
+    assert _names(tmp_path) == []
+
+
 def test_a_lock_is_on_the_folder_that_is_there(tmp_path, monkeypatch):
     folder, flock = tmp_path / "x", files.fcntl.flock
 

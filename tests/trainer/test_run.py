@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,12 +25,13 @@ OURS = (
     "checkpoints/.000000000128.4711/000000000128/training.pt",
 )
 
+ANSWERING = SimpleNamespace(stream=lambda *_: (sample for sample in [None]))  # a client, at once
+
 
 @pytest.fixture
 def ready(tmp_path, monkeypatch) -> Callable[..., Run]:
-    """Prepare the quickstart in a folder of its own, where the generator it waits for answers at once."""
+    """Prepare the quickstart in a folder of its own, before anything waits for a generator."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trainer.run.stream", lambda *_: iter([None]))
 
     def make(recipe: str = "quickstart", *, name: str | None = None, **how: bool) -> Run:
         how = {"resume": False, "overwrite": False} | how
@@ -49,21 +51,21 @@ def _files(folder: Path) -> set[str]:
 
 
 def _train(run: Run, *, resume: bool = False) -> None:
-    with begun(run, [], resume=resume):
+    with begun(run, ANSWERING, resume=resume):
         _write(run.folder, *OURS)
 
 
 def test_what_others_put_into_a_run_outlives_its_overwriting(ready):
     _train(ready())
     _write(Path("runs/quickstart"), *THEIRS)
-    with begun(ready(overwrite=True), [], resume=False):
+    with begun(ready(overwrite=True), ANSWERING, resume=False):
         assert _files(Path("runs/quickstart")) == {"recipe.toml", *THEIRS}
 
 
 def test_what_a_killed_run_left_half_written_goes_when_it_is_resumed(ready):
     _train(ready())
     _write(Path("runs/quickstart"), *THEIRS)
-    with begun(ready(resume=True), [], resume=True):
+    with begun(ready(resume=True), ANSWERING, resume=True):
         whole = {name for name in OURS if "4711" not in name}
         assert _files(Path("runs/quickstart")) == {"recipe.toml", *THEIRS, *whole}
 
@@ -89,20 +91,20 @@ def test_a_run_is_not_touched_on_the_word_of_an_earlier_look(ready, how):
     before = _files(Path("runs/quickstart"))
     with (
         pytest.raises(UserError, match="another process has begun or gone on with the run runs/quickstart"),
-        begun(waiting, [], resume="resume" in how),
+        begun(waiting, ANSWERING, resume="resume" in how),
     ):
         pass
     assert _files(Path("runs/quickstart")) == before
-    with begun(ready(resume=True), [], resume=True):
+    with begun(ready(resume=True), ANSWERING, resume=True):
         pass
 
 
 def test_a_run_is_not_begun_where_another_process_trains(ready):
     late = ready()
     with (
-        begun(ready(), [], resume=False),
+        begun(ready(), ANSWERING, resume=False),
         pytest.raises(UserError, match="another process is training"),
-        begun(late, [], resume=False),
+        begun(late, ANSWERING, resume=False),
     ):
         pass
 
@@ -136,5 +138,5 @@ def test_a_recipe_that_no_run_wrote_is_not_replaced(ready):
 def test_a_run_may_begin_from_the_recipe_in_its_own_folder(ready):
     _write(Path("runs/mine"), "notes.txt", "data/matrices")
     Path("runs/mine/recipe.toml").write_text(write_recipe(ready().recipe))
-    with begun(ready("runs/mine/recipe.toml", name="mine"), [], resume=False):
+    with begun(ready("runs/mine/recipe.toml", name="mine"), ANSWERING, resume=False):
         assert _files(Path("runs/mine")) == {"notes.txt", "data/matrices", "recipe.toml"}
