@@ -22,7 +22,7 @@ from trainer.generators import MAX_RETRY_AFTER, Generator, UnavailableError, Wro
 
 REQUEST_BYTES = 8 << 20  # of input and target in one request: what a connection may hold in memory
 MAX_REQUEST_SAMPLES = 65536
-LEAST_BATCH = 16  # samples in a batch, unless they are so large that the batch is no matter
+LEAST_BATCH_BYTES = 32 << 10  # of samples in a batch that is not the last; generators make far larger ones
 LONG_WAIT = 2.0  # seconds that are worth a line
 PATIENCE = 60.0  # seconds without a right answer of any generator, after which that is an error
 
@@ -259,7 +259,7 @@ class Client:
         body, error = await generator.ask(
             {**spec.fields(), **missing.model_dump()},
             size=one * missing.count,
-            most=largest_stream(spec, missing.count, 1 + missing.count // LEAST_BATCH),
+            most=largest_stream(spec, missing.count, 1 + one * missing.count // LEAST_BATCH_BYTES),
             one=one,
             usual=self._usual.get(spec, 0.0),
             hurried=bool(others),

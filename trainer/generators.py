@@ -86,12 +86,13 @@ class Generator:
                 seconds, HURRIED_START_SECONDS + (TIMES_USUAL * size / usual if usual else size / HURRIED)
             )
         waits = httpx.Timeout(START_SECONDS + one / SLOWEST, connect=CONNECT_SECONDS)
-        begun = time.monotonic()
+        begun, head = time.monotonic(), False
         try:
             async with (
                 asyncio.timeout(seconds),
                 self._http.stream("GET", f"{self._url}/v1/stream", params=query, timeout=waits) as response,
             ):
+                head = True
                 await _check(response)
                 async for chunk in response.aiter_raw():
                     body += chunk
@@ -108,7 +109,9 @@ class Generator:
         except httpx.TimeoutException:
             return body, UnavailableError(f"no answer within {time.monotonic() - begun:.0f} s")
         except httpx.HTTPError as error:
-            return body, UnavailableError(first_line(error))
+            if isinstance(error, httpx.RemoteProtocolError) and not head and "disconnected" not in str(error):
+                return body, WrongError(f"answered what is no HTTP: {first_line(error)}")
+            return body, UnavailableError(f"broke off its answer: {first_line(error)}")
         return body, None
 
     def note_answer(self) -> None:

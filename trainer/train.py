@@ -10,8 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.errors import UserError
-from trainer.client import PATIENCE, Client
+from trainer.client import PATIENCE, Client, StreamError
 from trainer.evaluate import Answers, Solver, answers, summaries
 from trainer.loader import Batch, Loader, StoppedError, on_device
 from trainer.metrics import Metrics
@@ -20,7 +19,7 @@ from trainer.optimiser import learning_rate
 from trainer.progress import TrainingProgress
 from trainer.recipe import TrainingSection
 from trainer.run import Run
-from trainer.state import Position, State, TrainingError
+from trainer.state import Position, State
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +103,11 @@ def train(run: Run, client: Client) -> Trained:
                     logged = replace(position)
         except StoppedError:
             pass
-        except TrainingError:
-            raise
-        except UserError:
+        except StreamError as error:
             if not stop.is_set():
                 save()
-                raise
+                kept = f"all that was trained is kept in {run.folder}: go on with --resume"
+                raise StreamError(f"{error}; {kept}") from error
         if stop.is_set():
             stopped_by = stop.name
         if stopped_by is not None:

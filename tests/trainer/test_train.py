@@ -360,7 +360,7 @@ def test_a_run_that_loses_its_generator_keeps_a_checkpoint_of_its_last_step(tmp_
     assert time.monotonic() - terminated < 10
     assert status != 0
     assert "Traceback" not in err
-    assert "asking again" in err
+    assert "asked again" in err
     assert "go on with --resume" in err.splitlines()[-1]
     assert int(checkpoint.latest(checkpoints).name) % 320 == 0
 
