@@ -194,6 +194,9 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
         if tail.error is not None:
             raise tail.error from None
         raise WireError(f"the stream is damaged or cut: {first_line(error)}") from error
+    finally:
+        # an error's traceback holds all that was read, in a circle through Arrow that Python cannot collect
+        tail.error = None
     if position < end:
         raise WireError(f"the stream is cut: it ends before sample {position} of [{samples.start}, {end})")
     if tail.last != _END_OF_STREAM:

@@ -1,5 +1,7 @@
+import gc
 import io
 import struct
+import weakref
 import zlib
 
 import numpy as np
@@ -418,6 +420,20 @@ def test_what_the_source_raises_passes_through(error):
     with pytest.raises(type(error)) as raised:
         next(reader)
     assert raised.value is error
+
+
+@pytest.mark.parametrize("forged", [struct.pack("<Ii", 0xFFFFFFFF, 2**31 - 1), b"<html>", b""])
+def test_what_was_read_of_a_refused_stream_is_let_go(forged):
+    class Source(io.BytesIO):
+        pass
+
+    source = Source(forged + bytes(100))
+    held = weakref.ref(source)
+    with pytest.raises(WireError):
+        list(read_stream(source, FIXED, SampleRange(count=3)))
+    del source
+    gc.collect()
+    assert held() is None
 
 
 def test_an_end_mark_is_written_only_after_the_last_batch():
