@@ -29,7 +29,6 @@ from trainer.client import StreamError, stream
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)
 ANSWERED_LATE = ("a byte every 2 s", "100 KB/s", "accepts, and is silent", "stops in the middle")
-SLOW_ALONE = (*ANSWERED_LATE, "429, Retry-After of a day", "503, Retry-After of a day")
 TOO_LARGE = (
     "2 GiB of metadata, endless",
     "a batch of 2^40 bytes, endless",
@@ -37,6 +36,7 @@ TOO_LARGE = (
     "an endless head",
     "503 with 3 MB of gzip that are 3 GB",
 )
+TOLD_TO_WAIT = tuple(name for name in MISBEHAVIOURS if "Retry-After" in name)
 BUSY = (*(name for name in MISBEHAVIOURS if name[:3] in ("408", "429", "502", "503")), "reset")
 
 every_misbehaviour = pytest.mark.parametrize("name", MISBEHAVIOURS)
@@ -72,12 +72,12 @@ def test_one_of_two_generators_that_answers_badly_costs_seconds_and_no_sample(se
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.long) if name in (*ANSWERED_LATE, *ASKS_FOR_A_DAY) else name
+        pytest.param(name, marks=pytest.mark.long) if name in (*ANSWERED_LATE, *TOLD_TO_WAIT) else name
         for name in MISBEHAVIOURS
     ],
 )
 def test_a_single_generator_may_answer_every_third_request_badly(server, made, rows, note, name):
-    count = 300 if name in SLOW_ALONE else 1_200
+    count = 300 if name in (*ANSWERED_LATE, *TOLD_TO_WAIT) else 1_200
     with misbehaving(server, MISBEHAVIOURS[name], every_third) as bad:
         begun = time.monotonic()
         received = list(streamed(bad.url, count))
