@@ -96,6 +96,7 @@ def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed
     note("kill -9 of the embedded generator", times=times, outcome="identical", seconds=seconds)
 
 
+@pytest.mark.long
 def test_a_run_whose_trainer_and_generator_are_killed_together_comes_to_the_same(tmp_path, undisturbed, note):
     process = start(tmp_path)
     wait_until(lambda: reached(tmp_path, 320), process)
