@@ -1,6 +1,6 @@
 # make demo     install, train the quickstart through HTTP, draw its picture
 # make test     install, run the tests
-# make faults   every test of a fault, long ones too (some 20 minutes); the table goes into docs/RELIABILITY.md
+# make faults   every test of a fault, long ones too (some 10 minutes); the table goes into docs/RELIABILITY.md
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make bench-learning   small recipes until they are right in 90%, beside the published way at equal seconds
