@@ -1,4 +1,4 @@
-"""Who is let in, and how many at a time: API keys, their rates, and the slots for streams."""
+"""Who is let in: API keys, and how often each may ask."""
 
 import asyncio
 import hashlib
@@ -6,11 +6,10 @@ import hmac
 import math
 import os
 import re
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -20,9 +19,9 @@ from pyrate_limiter import AbstractBucket, Duration, InMemoryBucket, Rate, RateI
 from starlette.exceptions import HTTPException
 
 from generator_service import metrics
+from shared.errors import Problem, RefusedError
 
 _UNITS = {"second": Duration.SECOND, "minute": Duration.MINUTE, "hour": Duration.HOUR, "day": Duration.DAY}
-_RETRY_BUSY = 1  # seconds after which a busy service may be asked again: streams end often
 
 _bearer = HTTPBearer(auto_error=False, description="One of the service's API keys, if it has any.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -34,7 +33,7 @@ class Access(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MATSTREAM_", frozen=True)
 
     api_keys: SecretStr = Field(
-        SecretStr(""), description="keys separated by commas; without any, all are let in"
+        SecretStr(""), description="keys separated by commas or lines; without any, all are let in"
     )
     rate: str | None = Field(None, description="most requests of each key, such as 600/minute")
     max_streams: int = Field(32, ge=1, description="streams a worker sends at a time")
@@ -45,8 +44,13 @@ class Access(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _are_keys(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not listed(value.get_secret_value()):
+        keys = _keys(value)
+        if value.get_secret_value() and not keys:
             raise ValueError("must have a key in it, or not be set: without keys all are let in")
+        if not all(key.isprintable() and " " not in key for key in keys):
+            raise ValueError(
+                "has a key that no request can send: a key is visible characters, without spaces in it"
+            )
         return value
 
     @field_validator("rate")
@@ -64,25 +68,28 @@ class Door:
     """Lets requests in, or raises the HTTPException that says why not."""
 
     def __init__(self, access: Access) -> None:
-        self._keys = [_digest(key.encode()) for key in listed(access.api_keys.get_secret_value())]
+        self._keys = [_digest(key.encode()) for key in _keys(access.api_keys)]
         self.private = bool(self._keys)
         self._rate = access.rate
         self._buckets = _buckets(access.rate, len(self._keys))
         self._counting = ThreadPoolExecutor(1)  # the event loop must not wait for a bucket that is a file
-        self._slots = asyncio.Semaphore(access.max_streams)
 
     async def check(self, request: Request, credentials: Credentials) -> None:
         """A dependency, where there are keys: the request has one that has not used up its rate."""
         given = "" if credentials is None else credentials.credentials
-        digest = _digest(given.encode("latin-1"))  # the bytes of the header, as ASGI servers decode them
-        # every key is compared, in constant time, so that the time taken tells nothing
-        matches = [hmac.compare_digest(digest, key) for key in self._keys]
+        matches = self._matches(
+            given.encode("latin-1")
+        )  # the bytes of the header, as ASGI servers decode them
         if not any(matches):
             metrics.refusals.labels("key").inc()
             detail = "an API key is needed: send it as the header Authorization: Bearer KEY"
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
         number = matches.index(True)
         request.state.key = number  # for the log, which never has the key itself
+        parameters = request.scope["query_string"].decode("latin-1").split("&")
+        texts = (text for part in parameters for text in (part, *part.split("=", 1)))
+        if any(self.is_key(unquote(text)) for text in texts):
+            raise RefusedError([Problem("query", None, "has an API key in it: the header alone is for keys")])
         if self._rate is None:
             return
         wait = await asyncio.wrap_future(self._counting.submit(_take, self._buckets[number]))
@@ -91,20 +98,28 @@ class Door:
             detail = f"this key has used up its {self._rate} requests"
             raise HTTPException(429, detail, {"Retry-After": str(wait)})
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """One of the slots for streams, while it is used."""
-        if self._slots.locked():
-            metrics.refusals.labels("busy").inc()
-            detail = "all slots for streams are taken: ask again"
-            raise HTTPException(503, detail, {"Retry-After": str(_RETRY_BUSY)})
-        async with self._slots:
-            yield
+    def is_key(self, text: str) -> bool:
+        """Whether a text is one of the keys."""
+        return any(self._matches(text.encode(errors="surrogateescape")))
+
+    def _matches(self, given: bytes) -> list[bool]:
+        # every key is compared, in constant time, so that the time taken tells nothing
+        return [hmac.compare_digest(_digest(given), key) for key in self._keys]
+
+
+def client_of(request: Request) -> str:
+    """Who asks: the number of a key if the service has keys, else an address."""
+    number = getattr(request.state, "key", None)
+    return f"key {number}" if number is not None else str(request.client and request.client.host)
 
 
 def listed(setting: str) -> list[str]:
-    """The values of a setting that separates them by commas."""
-    return [value.strip() for value in setting.split(",") if value.strip()]
+    """The values of a setting that separates them by commas or lines."""
+    return [value.strip() for value in re.split("[,\r\n]", setting) if value.strip()]
+
+
+def _keys(setting: SecretStr) -> list[str]:
+    return listed(setting.get_secret_value())
 
 
 def _buckets(rate: str | None, keys: int) -> list[AbstractBucket]:

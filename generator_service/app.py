@@ -3,12 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, StreamingResponse
@@ -17,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from generator_service import metrics, numerics, problems, samples_json
-from generator_service.admission import Access, Door, listed
+from generator_service.admission import Access, Door, client_of, listed
 from generator_service.catalog import catalog
 from generator_service.limits import Limits, check_samples, check_stream
 from generator_service.queries import (
@@ -26,9 +25,11 @@ from generator_service.queries import (
     StreamQuery,
     openapi_parameters,
     read_query,
+    refuse_long_queries,
 )
-from generator_service.sending import TimedPool, chunks, etag, one_ahead, unchanged
-from generator_service.stream import batches, generate
+from generator_service.sending import TimedPool, arrow, etag, offered, return_memory, unchanged
+from generator_service.slots import Slots
+from generator_service.stream import generate
 from shared.errors import Problem, RefusedError
 from shared.spec import StreamSpec
 from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
@@ -41,7 +42,7 @@ def create_app() -> FastAPI:
     limits, access = Limits(), Access()
     door = Door(access)
     computing = TimedPool(os.cpu_count(), thread_name_prefix="matstream-compute")
-    waiting = CapacityLimiter(2 * access.max_streams)  # threads that wait for batches
+    slots = Slots(access.max_streams, 2 * limits.max_batch_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -49,7 +50,9 @@ def create_app() -> FastAPI:
         generate(StreamSpec.model_validate({"operation": "eigenvalues", "dim": 3}), 0, "train", 0, 1)
         metrics.worker_starts.inc()
         metrics.workers.inc()
+        returning = asyncio.create_task(return_memory(slots, computing))
         yield
+        returning.cancel()
         # nobody is left to read what was still to be made
         computing.shutdown(wait=False, cancel_futures=True)
 
@@ -60,6 +63,7 @@ def create_app() -> FastAPI:
         docs_url=None,  # FastAPI's page loads from a CDN
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": "."}],  # where the document itself is
         lifespan=lifespan,
         exception_handlers={
             RefusedError: problems.on_refused,
@@ -67,6 +71,8 @@ def create_app() -> FastAPI:
             Exception: problems.on_failure,
         },
     )
+    app.state.door = door
+    app.add_middleware(refuse_long_queries)
     if access.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -93,12 +99,13 @@ def create_app() -> FastAPI:
             return Response(status_code=304, headers=headers)
         if request.method == "HEAD":
             return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
-        await held.enter_async_context(door.slot())
+        slot = await held.enter_async_context(slots.one(client_of(request)))
         held.enter_context(metrics.open_streams.track_inprogress())
-        rest = chunks(spec, batches(spec, query, batch_rows, computing), stream_schema)
-        # made before the headers go out, so that a spec that cannot be drawn is still a 422
-        first = await to_thread.run_sync(next, rest, limiter=waiting)
-        return StreamingResponse(one_ahead(first, rest, waiting), headers=headers, media_type=MEDIA_TYPE)
+        pieces = arrow(spec, query, batch_rows, computing, slots, slot)
+        await held.enter_async_context(aclosing(pieces))
+        # a first batch before the headers go out, so that a spec that cannot be drawn is still a 422
+        await anext(pieces)
+        return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPE)
 
     @v1.head("/samples", include_in_schema=False)
     @v1.get(
@@ -115,18 +122,19 @@ def create_app() -> FastAPI:
         if request.method == "HEAD":
             return Response(media_type="application/json")
 
-        def make() -> tuple[str, list[metrics.Tally]]:
+        def make() -> tuple[bytes, list[metrics.Tally]]:
             batch = generate(spec, query.seed, query.split, query.start, query.count)
             try:
                 text = samples_json.write(spec, query, batch, query.encoding)
             except ValueError as error:
                 raise RefusedError([Problem("encoding", query.encoding, str(error))]) from None
-            return text, list(metrics.tallies(spec, batch))
+            return text.encode(), list(metrics.tallies(spec, batch))
 
-        await held.enter_async_context(door.slot())
+        slot = await held.enter_async_context(slots.one(client_of(request)))
         text, holds = await asyncio.wrap_future(computing.submit(make))
         metrics.count_sent(holds)
-        return Response(text, media_type="application/json")
+        headers = {"Content-Length": str(len(text))}
+        return StreamingResponse(offered([text], slot), headers=headers, media_type="application/json")
 
     @v1.head("/catalog", include_in_schema=False)
     @v1.get("/catalog")
@@ -171,9 +179,9 @@ def create_app() -> FastAPI:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         """The API's documentation, which loads nothing from elsewhere."""
-        swagger = "/static/vendor/swagger-ui-5.35.0"
+        swagger = "static/vendor/swagger-ui-5.35.0"  # addresses that hold behind a proxy's path prefix too
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url="openapi.json",
             title="matstream: the API",
             swagger_js_url=f"{swagger}/swagger-ui-bundle.js",
             swagger_css_url=f"{swagger}/swagger-ui.css",
@@ -210,6 +218,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = _REFUSED | {
     401: _response(
         "the service has API keys, and this is none of them", problems.MEDIA_TYPE, problems.SCHEMA
     ),
+    414: _response("the query is too long", problems.MEDIA_TYPE, problems.SCHEMA),
     429: _response("the key has used up its rate", problems.MEDIA_TYPE, problems.SCHEMA),
     503: _response("busy; ask again after Retry-After seconds", problems.MEDIA_TYPE, problems.SCHEMA),
 }

@@ -7,15 +7,19 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from generator_service import metrics
+from generator_service.queries import PARAMETERS
 
 logger = logging.getLogger("matstream")
 
+MAX_SHOWN = 1000  # characters of a path or a query: a longer one is not logged, and none of ours is
+HIDDEN = "***"
 HEALTH = ("/healthz", "/readyz")  # asked every few seconds by whoever watches over the service
 
 _A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # of a proxy before us; anything else is replaced
@@ -46,8 +50,11 @@ def without_what_is_meant() -> Callable[[logging.LogRecord], bool]:
     return lambda record: not str(record.msg).startswith("ASGI callable returned without completing")
 
 
-def log_requests(app: ASGIApp) -> ASGIApp:
-    """The app, each of its requests logged and counted once it has ended, however it did."""
+def log_requests(app: ASGIApp, is_key: Callable[[str], bool]) -> ASGIApp:
+    """The app, each of its requests logged and counted once it has ended, however it did.
+
+    A key that stands in an address, as `is_key` tells, is not logged; nor are parameters of unknown names.
+    """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +82,7 @@ def log_requests(app: ASGIApp) -> ASGIApp:
             event = {
                 "request_id": request_id.decode(),
                 "method": scope["method"],
-                "target": _target(scope),
+                "target": _target(scope, is_key),
                 "status": status,
                 "bytes": sent,
                 "seconds": round(time.perf_counter() - started, 4),
@@ -89,11 +96,20 @@ def log_requests(app: ASGIApp) -> ASGIApp:
     return logged
 
 
-def _target(scope: Scope) -> str:
-    """Path and query as they came, percent-encoded: no line breaks in them."""
-    query: bytes = scope["query_string"]
-    target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
-    return target.decode("latin-1")
+def _target(scope: Scope, is_key: Callable[[str], bool]) -> str:
+    """Path and query as they came, percent-encoded, so that no line breaks are in them; without secrets."""
+
+    def shown(text: str) -> str:
+        return HIDDEN if is_key(unquote(text)) else text
+
+    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    segments = path.split("/") if len(path) <= MAX_SHOWN else ["…"]
+    target = "/".join(map(shown, segments))
+    if len(query) > MAX_SHOWN:
+        return target + "?…"
+    parameters = (part.partition("=") for part in query.split("&") if part)
+    words = (f"{name}={shown(value)}" if name in PARAMETERS else HIDDEN for name, _, value in parameters)
+    return f"{target}?{'&'.join(words)}" if query else target
 
 
 def _request_id(scope: Scope) -> bytes:

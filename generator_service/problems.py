@@ -10,6 +10,7 @@ from generator_service import metrics
 from shared.errors import RefusedError
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20  # that one answer tells
 
 SCHEMA = {
     "type": "object",
@@ -31,12 +32,18 @@ SCHEMA = {
 }
 
 
+_TITLES = {401: "No valid key", 414: "Too long", 429: "Too many requests", 503: "Busy"}
+
+
 async def on_refused(request: Request, error: Exception) -> Response:
     """422: a query that is wrong, over a limit, or cannot be drawn."""
     assert isinstance(error, RefusedError)
     metrics.refusals.labels("invalid").inc()
-    errors = [{"field": problem.field, "message": str(problem)} for problem in error.problems]
-    return _document(422, "Refused", str(error), errors)
+    errors = [{"field": problem.field, "message": str(problem)} for problem in error.problems[:MAX_ERRORS]]
+    detail = "; ".join(told["message"] for told in errors)
+    if (more := len(error.problems) - MAX_ERRORS) > 0:
+        detail += f"; and {more} more"
+    return _document(422, "Refused", detail, errors)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -50,7 +57,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
         headers["Allow"] = "GET, HEAD"
         detail = f"{request.method} is not for {path}: it answers GET and HEAD"
     else:
-        title = {401: "No valid key", 429: "Too many requests", 503: "Busy"}.get(error.status_code, title)
+        title = _TITLES.get(error.status_code, title)
     response = _document(error.status_code, title, detail)
     response.headers.update(headers)
     return response

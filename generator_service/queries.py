@@ -4,14 +4,18 @@ from collections import Counter
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from generator_service import problems
 from generator_service.samples_json import MAX_JSON_SAMPLES
 from shared.encodings import ENCODINGS
 from shared.errors import Problem, RefusedError, explain
 from shared.spec import SampleRange, StreamSpec, whole
 
 MAX_BATCH_ROWS = 65536
+MAX_QUERY_BYTES = 4096  # several times what all parameters together can need
 
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -49,20 +53,43 @@ class SamplesQuery(SampleRange, StreamSpec):
     )
 
 
+PARAMETERS = {*StreamQuery.model_fields, *SamplesQuery.model_fields}
+
+
+def refuse_long_queries(app: ASGIApp) -> ASGIApp:
+    """The app, in which a query of more than MAX_QUERY_BYTES is refused before anything reads it."""
+
+    async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (size := len(scope["query_string"])) > MAX_QUERY_BYTES:
+            detail = f"the query is of {size} bytes: it must be of at most {MAX_QUERY_BYTES}"
+            answer = await problems.on_http_error(Request(scope), HTTPException(414, detail))
+            return await answer(scope, receive, send)
+        return await app(scope, receive, send)
+
+    return bounded
+
+
 def read_query(model: type[Query], request: Request) -> Query:
     """Read the query parameters of a request.
 
-    Raises RefusedError naming each that is unknown, repeated or not valid.
+    Raises RefusedError naming each that is unknown, repeated or not valid, the unknown without their values:
+    they may be secrets.
     """
     given = request.query_params
     repeated = [name for name, count in Counter(name for name, _ in given.multi_items()).items() if count > 1]
     if repeated:
         allowed = "must be given once (several values: separated by commas)"
-        raise RefusedError([Problem(name, ", ".join(given.getlist(name)), allowed) for name in repeated])
+        raise RefusedError(
+            [_known(model, Problem(name, ", ".join(given.getlist(name)), allowed)) for name in repeated]
+        )
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        raise RefusedError(explain(error.errors(), model)) from None
+        raise RefusedError([_known(model, problem) for problem in explain(error.errors(), model)]) from None
+
+
+def _known(model: type[BaseModel], problem: Problem) -> Problem:
+    return problem if problem.field in model.model_fields else problem._replace(value=None)
 
 
 def openapi_parameters(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,30 +1,28 @@
-"""Batches -> the chunks of an answer: each made while the one before it is sent, and counted once it is."""
+"""Batches -> the pieces of an answer: each made while those before it are sent, and counted once it is."""
 
 import asyncio
+import ctypes
+import gc
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from time import perf_counter
-from typing import Any, NamedTuple
+from contextlib import aclosing
+from time import monotonic, perf_counter
+from typing import Any
 
 import pyarrow as pa
-from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from generator_service import metrics
-from shared.spec import StreamSpec
-from shared.wire import write_stream
+from generator_service import metrics, numerics
+from generator_service.slots import Slot, Slots
+from generator_service.stream import BATCH_BYTES, makers, sample_bytes
+from shared.spec import SampleRange, StreamSpec
+from shared.wire import schema, write_stream
 
-MAX_STALL_SECONDS = 300.0  # that a reader may take no bytes: then its slot is another's
-
-
-class Chunk(NamedTuple):
-    """Bytes to send, and what they hold."""
-
-    content: bytes
-    holds: list[metrics.Tally]
+AHEAD = 2  # batches of a stream that are made while one before them is sent, if there is memory for them
+TRIM_SECONDS = 1.0  # after the end of a stream: many may end together
+PIECE_BYTES = 256 << 10  # that are written at once: what a connection holds of an answer beside its batches
 
 
 class TimedPool(ThreadPoolExecutor):
@@ -41,61 +39,120 @@ class TimedPool(ThreadPoolExecutor):
         return super().submit(timed)
 
 
-def chunks(spec: StreamSpec, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[Chunk]:
-    """The Arrow IPC stream of batches: a chunk for each, then the end mark."""
-    holds: list[metrics.Tally] = []
+async def return_memory(slots: Slots, pool: TimedPool) -> None:
+    """Return the memory of streams to the system when some have ended.
 
-    def noted() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            holds[:] = metrics.tallies(spec, batch)
-            yield batch
+    What an exception has ended may be held by cycles, and what is freed by glibc's malloc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    gc.collect()
+    gc.freeze()  # what is here stays, and need not be looked through again
 
-    for buffers in write_stream(noted(), schema):
-        yield Chunk(b"".join(buffers), holds.copy())
-        holds.clear()
+    def collect() -> None:
+        gc.collect()
+        if trim is not None:
+            trim(0)
 
-
-async def one_ahead(first: Chunk, rest: Iterator[Chunk], threads: CapacityLimiter) -> AsyncIterator[bytes]:
-    """The chunks in order, each made while the one before it is sent; never more than one waits."""
-
-    async def make() -> Chunk | None:
-        return await to_thread.run_sync(next, rest, None, limiter=threads)
-
-    chunk: Chunk | None = first
-    while chunk is not None:
-        following = asyncio.create_task(make())
-        ready = perf_counter()
-        try:
-            yield chunk.content
-        except BaseException:
-            following.cancel()
-            raise
-        finally:
-            metrics.send_wait_seconds.inc(perf_counter() - ready)
-        metrics.sent_bytes.inc(len(chunk.content))
-        metrics.count_sent(chunk.holds)
-        chunk = await following
+    while True:
+        await slots.ended.wait()
+        await asyncio.sleep(TRIM_SECONDS)
+        slots.ended.clear()
+        await asyncio.wrap_future(pool.submit(collect))
 
 
-def break_stalled(app: ASGIApp) -> ASGIApp:
-    """The app, in which an answer whose reader takes no more bytes is broken off."""
+async def arrow(
+    spec: StreamSpec, samples: SampleRange, batch_rows: int, pool: TimedPool, slots: Slots, slot: Slot
+) -> AsyncGenerator[bytes, None]:
+    """The Arrow IPC stream of a range in pieces. The first is empty, and comes once the first batch is made.
 
-    async def impatient(scope: Scope, receive: Receive, send: Send) -> None:
-        async def in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(MAX_STALL_SECONDS):
-                    await send(message)
-            except TimeoutError:
-                raise _StalledError from None
+    Every stream has room for a batch of BATCH_BYTES. What is beyond, larger batches and those made ahead, is
+    in the memory that all streams have in common: for the batch that is next a stream waits, holding none.
+    """
+    arrived: deque[pa.RecordBatch | None] = deque()
+    written = write_stream(iter(arrived.popleft, None), schema(spec, samples, numerics.fingerprint()))
+    buffers: list[Any] = []
+    begun = False
+    try:
+        async with aclosing(_made_ahead(spec, samples, batch_rows, pool, slots, slot)) as batches:
+            async for made in batches:
+                holds = list(metrics.tallies(spec, made[0]))
+                arrived.append(made.pop())
+                buffers = await asyncio.to_thread(next, written)  # not behind all that is to be made
+                if not begun:
+                    yield b""
+                    begun = True
+                async for piece in offered(buffers, slot):
+                    yield piece
+                metrics.sent_bytes.inc(sum(map(len, buffers)))
+                metrics.count_sent(holds)
+                buffers.clear()
+        arrived.append(None)
+        yield b"".join(next(written))
+    finally:
+        buffers.clear()
 
-        with suppress(_StalledError):  # uvicorn closes a connection that is left without its end
-            await app(scope, receive, in_time)
 
-    return impatient
+async def _made_ahead(
+    spec: StreamSpec, samples: SampleRange, batch_rows: int, pool: TimedPool, slots: Slots, slot: Slot
+) -> AsyncGenerator[list[pa.RecordBatch], None]:
+    """The batches of a range in order, each in a list to be taken from, in memory given back before the next.
+
+    Once awaited, a future is part of a cycle: a batch that was its result would be held until that is found.
+    """
+    size = batch_rows * sample_bytes(spec, *spec.extreme_dims()[1])
+    rest = makers(spec, samples, batch_rows)
+    following = next(rest, None)
+    making: deque[tuple[Future[None], list[pa.RecordBatch], int]] = deque()  # and the common memory of each
+    try:
+        while making or following is not None:
+            while following is not None and len(making) <= AHEAD:
+                memory = size if making else max(0, size - BATCH_BYTES)
+                if making and not slots.take_now(slot, memory):
+                    break
+                if not making and memory:
+                    await slots.take(slot, memory)
+                made: list[pa.RecordBatch] = []
+                making.append((pool.submit(_make, following, made), made, memory))
+                following = next(rest, None)
+            done, made, memory = making.popleft()
+            await asyncio.wrap_future(done)
+            yield made
+            slots.give(slot, memory)
+    finally:
+        for done, made, _ in making:
+            done.cancel()
+            made.clear()
 
 
-class _StalledError(Exception):
-    """A reader that takes no bytes any more."""
+def _make(make: Callable[[], pa.RecordBatch], into: list[pa.RecordBatch]) -> None:
+    into.append(make())
+
+
+async def offered(buffers: Iterable[Any], slot: Slot) -> AsyncGenerator[bytes, None]:
+    """Buffers as pieces of PIECE_BYTES, each offered to the reader of a slot until it is taken."""
+    ready = perf_counter()
+    try:
+        for piece in _pieces(buffers):
+            slot.offered = monotonic()
+            yield piece
+            await asyncio.sleep(0)  # other requests have their turn, and a reader who is gone is noticed
+    finally:
+        slot.offered = None
+        metrics.send_wait_seconds.inc(perf_counter() - ready)
+
+
+def _pieces(buffers: Iterable[Any]) -> Iterator[bytes]:
+    parts: list[memoryview] = []
+    missing = PIECE_BYTES
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        while len(view) >= missing:
+            yield b"".join([*parts, view[:missing]])
+            view, parts, missing = view[missing:], [], PIECE_BYTES
+        parts.append(view)
+        missing -= len(view)
+    if parts:
+        yield b"".join(parts)
 
 
 def etag(schema: pa.Schema, batch_rows: int) -> str:

@@ -1,9 +1,9 @@
 """Running the service: its socket, its worker processes, its signals, its end."""
 
-import asyncio
 import contextlib
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import socket
@@ -14,20 +14,22 @@ from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 
 import uvicorn
-from pydantic import ValidationError
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from pydantic import SecretStr, ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from generator_service.admission import Access
+from generator_service.connections import Connection
 from generator_service.limits import Limits
 from generator_service.logs import configuration, log_requests, logger
-from shared.errors import RefusedError, UserError, explain
+from shared.errors import Problem, RefusedError, UserError, explain
 
 # that streams have to finish after SIGTERM, so that all is over within 5 even on a busy machine; the parent
 # of several workers takes up to half a second to tell them
 GRACE_SECONDS = 3.5
 WORKERS_GRACE_SECONDS = 3.0
-REQUEST_SECONDS = 10  # in which the head of a request is to come
+SWITCH_SECONDS = (
+    0.0005  # for which a thread that computes may keep the others from Python: requests wait for it
+)
 
 
 def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
@@ -44,7 +46,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     config = uvicorn.Config(
         "generator_service.server:worker_app",
         factory=True,
-        http=_Impatient,
+        http=Connection,
         h11_max_incomplete_event_size=1 << 18,  # of headers: long ones get an answer in words
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
@@ -70,36 +72,18 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
 def worker_app() -> object:
     """The service in a process of its own, which ends when its parent does."""
     from generator_service.app import create_app
-    from generator_service.sending import break_stalled
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    return log_requests(break_stalled(create_app()))
+    app = create_app()
+    return log_requests(app, app.state.door.is_key)
 
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class _Impatient(H11Protocol):
-    """Closes a connection on which no whole request comes in time: half of one may not hold it for good."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect_request()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._expect_request()
-
-    def _expect_request(self) -> None:
-        self.loop.call_later(REQUEST_SECONDS, self._give_up, self.cycle)
-
-    def _give_up(self, last: RequestResponseCycle | None) -> None:
-        if self.cycle is last and (last is None or last.response_complete):
-            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -127,19 +111,32 @@ def _check(settings: type[Limits] | type[Access]) -> None:
         settings()
     except ValidationError as error:
         problems = explain(error.errors(), settings)
-        named = [problem._replace(field=f"MATSTREAM_{problem.field.upper()}") for problem in problems]
-        raise RefusedError(named) from None
+        raise RefusedError([_as_set(settings, problem) for problem in problems]) from None
+
+
+def _as_set(settings: type[Limits] | type[Access], problem: Problem) -> Problem:
+    """The problem under the name of its environment variable, and without a value that is secret."""
+    field = settings.model_fields.get(problem.field)
+    value = None if field is not None and field.annotation is SecretStr else problem.value
+    return problem._replace(field=f"MATSTREAM_{problem.field.upper()}", value=value)
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not re.fullmatch(r"[^\s<>]+", host):  # to Python "" is every interface, <broadcast> an address
+        raise UserError(
+            f"host={host!r}: must be an address or a name of this machine, such as 127.0.0.1, or 0.0.0.0 for "
+            "every interface"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once (TCP_NODELAY) only where it sees that the protocol is TCP
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, TypeError) as error:  # a TypeError, for a name that DNS cannot have
         listener.close()
-        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot listen on {host}:{port}: {reason}") from None
     return listener
 
 

@@ -1,9 +1,7 @@
 """The whole pipeline on one page: an address in, Arrow record batches out. No HTTP in it."""
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from itertools import islice
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +19,6 @@ from shared.wire import Matrices, Samples, schema, to_batch
 MAX_ATTEMPTS = 100
 BATCH_BYTES = 2 << 20  # by default; it stays in cache, and has fewer rows as matrices grow
 MOST_ROWS = 8192  # by default
-AHEAD = 2  # batches of one stream that are made at once
 
 Floats = NDArray[np.float64]
 
@@ -50,13 +47,13 @@ def generate(spec: StreamSpec, seed: int, split: str, start: int, count: int) ->
     return next(batches(spec, samples, count))
 
 
-def batches(
-    spec: StreamSpec, samples: SampleRange, batch_rows: int, pool: Executor | None = None
-) -> Iterator[pa.RecordBatch]:
-    """The samples of a range in order, at most `batch_rows` a batch, in memory that is flat in count.
+def batches(spec: StreamSpec, samples: SampleRange, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The samples of a range in order, at most `batch_rows` a batch, in memory that is flat in count."""
+    return (make() for make in makers(spec, samples, batch_rows))
 
-    With a pool of threads, AHEAD batches are being made there while one is in use: LAPACK frees the GIL.
-    """
+
+def makers(spec: StreamSpec, samples: SampleRange, batch_rows: int) -> Iterator[Callable[[], pa.RecordBatch]]:
+    """What makes each batch of a range: functions that any thread may call, for LAPACK frees the GIL."""
     stream_schema = schema(spec, samples, numerics.fingerprint())
     end = samples.start + samples.count
 
@@ -64,19 +61,7 @@ def batches(
         columns = _samples(spec, samples.seed, samples.split, start, min(batch_rows, end - start))
         return to_batch(columns, stream_schema, spec.operation)
 
-    starts = iter(range(samples.start, end, batch_rows))
-    if pool is None:
-        yield from map(make, starts)
-        return
-    making = deque(pool.submit(make, start) for start in islice(starts, AHEAD))
-    try:
-        while making:
-            batch = making.popleft().result()
-            making.extend(pool.submit(make, start) for start in islice(starts, 1))
-            yield batch
-    finally:
-        for future in making:
-            future.cancel()
+    return (partial(make, start) for start in range(samples.start, end, batch_rows))
 
 
 def default_batch_rows(spec: StreamSpec) -> int:

@@ -164,6 +164,7 @@ def write_stream(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterat
         start = int(samples.index[0])
         metadata = {"start": str(start), "rows": str(batch.num_rows), "crc32": checksum(start, samples)}
         writer.write_batch(batch, custom_metadata=metadata)
+        del batch, samples  # so that its memory is the reader's alone
         yield sink.take()
     writer.close()
     yield sink.take()

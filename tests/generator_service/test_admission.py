@@ -58,6 +58,23 @@ def test_with_keys_only_those_who_have_one_are_let_in(start_server):
     assert "secret" not in log_of(server)
 
 
+def test_keys_may_stand_on_lines_of_their_own(start_server):
+    server = start_server(MATSTREAM_API_KEYS="\n first-secret \r\nsecond-secret,\n\n")
+    for key, status in (("first-secret", 200), ("second-secret", 200), ("third-secret", 401)):
+        with client(server, key) as http:
+            assert http.get(SAMPLE).status_code == status
+
+
+def test_a_key_in_the_query_is_refused_even_beside_the_header(start_server):
+    server = start_server(**KEYS)
+    with client(server, "first-secret") as http:
+        for parameter in ("api_key=second-secret", "seed=first-secret", "first-secret"):
+            answer = http.get(f"{SAMPLE}&{parameter}")
+            assert answer.status_code == 422
+            assert "API key" in answer.json()["detail"]
+            assert "secret" not in answer.text
+
+
 def test_headers_too_long_to_hold_are_refused_and_harm_nobody(start_server):
     server = start_server(embedded=False, **KEYS)
     with client(server, "x" * 65_536) as http:
@@ -91,6 +108,10 @@ def test_the_time_to_retry_after_is_enough_and_no_longer_than_needed(start_serve
     ("environment", "named"),
     [
         ({"MATSTREAM_API_KEYS": " , "}, "MATSTREAM_API_KEYS"),
+        *[
+            ({"MATSTREAM_API_KEYS": keys}, "MATSTREAM_API_KEYS: has a key that no request can send")
+            for keys in ("good,first secret", "first\tsecret", "secret\x7f", os.fsdecode(b"secret\xff"))
+        ],
         ({"MATSTREAM_RATE": "5/minute"}, "set MATSTREAM_API_KEYS too"),
         (KEYS | {"MATSTREAM_RATE": "often"}, "MATSTREAM_RATE='often': must be a number per second"),
         (KEYS | {"MATSTREAM_RATE": "٣/minute"}, "MATSTREAM_RATE"),

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -412,6 +413,24 @@ def test_everything_wrong_is_told_at_once(client):
     fields = [error["field"] for error in problem["errors"]]
     assert sorted(fields) == ["colour", "count", "dim", "operation", "scale", "seed"]
     assert all(error["message"] in problem["detail"] for error in problem["errors"])
+
+
+def test_of_many_errors_some_are_told_and_the_others_counted(client):
+    for query in ("&".join(f"p{i}=1" for i in range(500)), "&".join(f"p{i}=1&p{i}=2" for i in range(250))):
+        answer = client.get(f"/v1/samples?operation=add&dim=2&{query}")
+        problem = problem_of(answer)
+        assert len(problem["errors"]) == 20
+        assert re.search(r"; and \d{3} more$", problem["detail"])
+        assert len(answer.content) < 20_000
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/stream", "/v1/samples", "/v1/catalog", "/version", "/healthz", "/nowhere"]
+)
+def test_a_query_longer_than_any_is_refused_before_it_is_read(client, path):
+    problem = problem_of(client.get(f"{path}?dim={'9' * 5000}"), 414)
+    assert "5004 bytes" in problem["detail"]
+    assert "4096" in problem["detail"]
 
 
 @pytest.mark.parametrize("path", ["/v1/stream?count=1&", "/v1/samples?"])

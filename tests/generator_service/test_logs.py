@@ -40,3 +40,39 @@ def test_a_stream_whose_reader_leaves_is_logged_as_broken_off(start_server):
     server.process.wait(10)
     [line] = requests_logged(server)
     assert line["message"].startswith("broken off")
+
+
+def test_neither_keys_nor_unknown_parameters_are_logged(start_server):
+    server = start_server(embedded=False, MATSTREAM_API_KEYS="alice+secret==,bob/secret")
+    header = {"Authorization": "Bearer alice+secret=="}
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        sample = "/v1/samples?operation=add&dim=2"
+        for address in (
+            *(
+                f"{sample}&{name}=alice%2Bsecret=="
+                for name in ("api_key", "key", "token", "Authorization", "seed")
+            ),
+            f"{sample}&token=another-secret",
+            f"{sample}&alice+secret==",
+            "/v1/alice%2Bsecret%3D%3D",
+        ):
+            for headers in ({}, header):
+                answer = client.get(address, headers=headers)
+                assert answer.status_code in (401, 404, 422)
+                if "/v1/samples" in address:
+                    assert "secret" not in answer.text
+        assert client.get(sample, headers=header).status_code == 200
+    server.stderr.seek(0)
+    log = server.stderr.read()
+    assert "secret" not in log
+    assert f"{sample}&seed=***" in log
+    assert f"{sample}&***" in log
+
+
+def test_an_address_longer_than_any_of_ours_is_logged_in_short(start_server):
+    server = start_server(embedded=False)
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        client.get("/v1/samples?" + "x" * 60_000)
+        client.get("/x" * 30_000)
+        client.get("/healthz")  # behind which all before it is logged
+    assert [line["target"] for line in requests_logged(server)] == ["/v1/samples?…", "…"]

@@ -6,10 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
@@ -71,6 +75,42 @@ def open_page(server, browser) -> Iterator[Callable[..., Page]]:
         context.close()
     assert not errors
     assert {"{0.scheme}://{0.netloc}".format(urlsplit(url)) for url in requests} == {server}
+
+
+@contextmanager
+def behind_a_prefix(server: str) -> Iterator[str]:
+    """The URL of a proxy that serves a server under /matstream/, and nothing else."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            inside = self.path.startswith("/matstream/")
+            address = server + self.path.removeprefix("/matstream") if inside else f"{server}/outside"
+            answer = httpx.get(address, trust_env=False)
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers["content-type"])
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}/matstream"
+        proxy.shutdown()
+
+
+def test_the_documentation_works_behind_a_path_prefix(server, browser):
+    requests: list[str] = []
+    with behind_a_prefix(server) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(f"{url}/docs")
+        page.locator("#operations-default-versions_version_get").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".live-responses-table .response .response-col_status")).to_contain_text("200")
+    assert f"{url}/version" in requests
+    assert all(request.startswith((url, "data:")) for request in requests)
 
 
 def start(page: Page) -> None:

@@ -1,27 +1,65 @@
 import asyncio
-import time
+import io
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
+import pyarrow as pa
 import pytest
 
-from generator_service import sending
+from generator_service.sending import PIECE_BYTES, arrow
+from generator_service.slots import Slots
+from generator_service.stream import generate
+from shared.spec import SampleRange, StreamSpec
+from shared.wire import read_stream
+
+SPEC = StreamSpec(operation="transpose", dim=64)
 
 
-@pytest.mark.parametrize("stalls", [False, True])
-def test_an_answer_whose_reader_takes_no_bytes_is_broken_off(monkeypatch, stalls):
-    monkeypatch.setattr(sending, "MAX_STALL_SECONDS", 0.2)
-    taken = []
+class Counting(ThreadPoolExecutor):
+    submitted = 0
 
-    async def answer(scope, receive, send):
-        for body in (b"one", b"two", b"three"):
-            await send({"type": "http.response.body", "body": body})
-        taken.append("end")
+    def submit(self, *arguments, **options):
+        self.submitted += 1
+        return super().submit(*arguments, **options)
 
-    async def send(message):
-        if stalls and message["body"] == b"two":
-            await asyncio.sleep(30)
-        taken.append(message["body"])
 
-    begun = time.monotonic()
-    asyncio.run(sending.break_stalled(answer)({"type": "http"}, None, send))
-    assert time.monotonic() - begun < 5
-    assert taken == ([b"one"] if stalls else [b"one", b"two", b"three", "end"])
+async def sent(samples, batch_rows, slots, pool, most=None):
+    """The pieces of a stream, all or the first `most`, and what is then under way."""
+    async with slots.one("me") as slot:
+        stream = arrow(SPEC, samples, batch_rows, pool, slots, slot)
+        async with aclosing(stream):
+            return [piece async for piece, _ in zip_first(stream, most)]
+
+
+async def zip_first(stream, most):
+    for number in itertools.count():
+        if number == most:
+            return
+        try:
+            yield await anext(stream), number
+        except StopAsyncIteration:
+            return
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 30])
+@pytest.mark.parametrize("batch_rows", [3, 60])
+def test_the_pieces_of_a_stream_are_its_samples_whatever_memory_there_is(memory, batch_rows):
+    samples = SampleRange(seed=3, start=5, count=60)
+    with ThreadPoolExecutor(2) as pool:
+        pieces = asyncio.run(sent(samples, batch_rows, Slots(1, memory), pool))
+    assert pieces[0] == b""
+    assert max(map(len, pieces)) <= PIECE_BYTES
+    got = pa.Table.from_batches(read_stream(io.BytesIO(b"".join(pieces)), SPEC, samples))
+    assert got.combine_chunks().to_batches() == [generate(SPEC, 3, "train", 5, 60)]
+
+
+@pytest.mark.parametrize(("memory", "most"), [(0, 1), (1 << 30, 3)])
+def test_batches_are_made_ahead_only_where_there_is_memory_for_them(memory, most):
+    samples = SampleRange(count=10**6)
+    with Counting(2) as pool:
+        slots = Slots(1, memory)
+        asyncio.run(sent(samples, 10, slots, pool, most=1))
+        assert 1 <= pool.submitted <= most
+        before = pool.submitted
+    assert pool.submitted == before

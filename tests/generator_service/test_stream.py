@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generator_service.stream import UndrawableError, batches, default_batch_rows, generate
+from generator_service.stream import UndrawableError, batches, default_batch_rows, generate, makers
 from shared.operations import OPERATIONS
 from shared.spec import SPECTRA, SampleRange, StreamSpec, stream_key
 from trainer import client
@@ -70,6 +70,11 @@ addresses = st.fixed_dictionaries(
 )
 
 
+def pooled(spec, samples, batch_rows, pool):
+    """The batches of a range, made in a pool of threads, yielded in order."""
+    return pool.map(lambda make: make(), makers(spec, samples, batch_rows))
+
+
 @settings(max_examples=120)
 @given(specs(), addresses, st.integers(1, 40), st.data())
 def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, count, data):
@@ -77,7 +82,7 @@ def test_a_sample_is_the_same_in_any_range_and_any_batch(rows, spec, address, co
     batch_rows = data.draw(st.integers(1, count))
     assert rows(batches(spec, SampleRange(**address, count=count), batch_rows)) == whole
     with ThreadPoolExecutor(2) as pool:
-        assert rows(batches(spec, SampleRange(**address, count=count), batch_rows, pool)) == whole
+        assert rows(pooled(spec, SampleRange(**address, count=count), batch_rows, pool)) == whole
     first = data.draw(st.integers(0, count - 1))
     asked = data.draw(st.integers(1, count - first))
     part = generate(spec, **(address | {"start": address["start"] + first}), count=asked)
@@ -209,49 +214,30 @@ def test_batches_made_in_a_pool_of_threads_are_those_made_without(rows, fields, 
     spec, samples = StreamSpec(**fields), SampleRange(start=9, count=200)
     without = list(batches(spec, samples, batch_rows))
     with ThreadPoolExecutor(workers) as pool:
-        pooled = list(batches(spec, samples, batch_rows, pool))
-        assert [batch.num_rows for batch in pooled] == [batch.num_rows for batch in without]
-        assert rows(pooled) == rows(without)
-        assert all(
-            a.schema.equals(b.schema, check_metadata=True) for a, b in zip(pooled, without, strict=True)
-        )
+        made = list(pooled(spec, samples, batch_rows, pool))
+        assert [batch.num_rows for batch in made] == [batch.num_rows for batch in without]
+        assert rows(made) == rows(without)
+        assert all(a.schema.equals(b.schema, check_metadata=True) for a, b in zip(made, without, strict=True))
 
 
 def test_streams_that_share_a_pool_harm_one_another_in_nothing(rows):
     specs = [StreamSpec(**fields) for fields in POOLED]
     samples = SampleRange(count=120)
     with ThreadPoolExecutor(3) as pool:
-        streams = [batches(spec, samples, 20, pool) for spec in specs]
+        streams = [pooled(spec, samples, 20, pool) for spec in specs]
         turns = list(zip(*streams, strict=True))
-    for spec, pooled in zip(specs, zip(*turns, strict=True), strict=True):
-        assert rows(pooled) == rows([generate(spec, 0, "train", 0, 120)])
-
-
-def test_a_pool_makes_a_few_batches_ahead_and_no_more_once_the_stream_is_closed():
-    class Counting(ThreadPoolExecutor):
-        submitted = 0
-
-        def submit(self, *arguments, **options):
-            self.submitted += 1
-            return super().submit(*arguments, **options)
-
-    with Counting(2) as pool:
-        endless = batches(StreamSpec(operation="svd", dim=3), SampleRange(count=2**63 - 1), 10, pool)
-        assert [next(endless).column("index")[0].as_py() for _ in range(3)] == [0, 10, 20]
-        assert pool.submitted <= 8
-        before = pool.submitted
-        endless.close()
-    assert pool.submitted == before
+    for spec, made in zip(specs, zip(*turns, strict=True), strict=True):
+        assert rows(made) == rows([generate(spec, 0, "train", 0, 120)])
 
 
 def test_in_a_pool_batches_before_one_that_cannot_be_drawn_are_made():
     spec, samples = StreamSpec(operation="transpose", dim=1, max_abs=0.5), SampleRange(count=10_000)
     with ThreadPoolExecutor(2) as pool:
         outcomes = []
-        for threads in (None, pool):
+        for made in (batches(spec, samples, 1), pooled(spec, samples, 1, pool)):
             indices = []
             with pytest.raises(UndrawableError) as refused:
-                indices.extend(b.column("index")[0].as_py() for b in batches(spec, samples, 1, threads))
+                indices.extend(b.column("index")[0].as_py() for b in made)
             outcomes.append((indices, str(refused.value)))
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0]

@@ -1,0 +1,60 @@
+"""Connections: uvicorn's, with patience of a stated length for whoever is at the other end."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+REQUEST_SECONDS = 10  # in which the head of a request is to come
+STALL_SECONDS = 30  # in which a reader is to take what was written last: at most a piece of an answer
+
+
+class Connection(H11Protocol):
+    """A connection that is closed if no whole request comes in time, and broken off if its reader stalls.
+
+    Whoever has closed their own half after a request still gets the answer.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # the next piece is written once the one before it has left: no more waits in memory, and whatever
+        # does wait is seen by pause_writing
+        transport.set_write_buffer_limits(high=0)
+        self._half_closed = False
+        self._stalling: asyncio.TimerHandle | None = None
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_of_stall()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalling = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._end_of_stall()
+        super().resume_writing()
+
+    def _end_of_stall(self) -> None:
+        if self._stalling is not None:
+            self._stalling.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        self._half_closed = True
+        return self._answering()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._half_closed and not self._answering():
+            self.transport.close()
+        self._expect_request()
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self.loop.call_later(REQUEST_SECONDS, self._give_up, self.cycle)
+
+    def _give_up(self, last: RequestResponseCycle | None) -> None:
+        if self.cycle is last and not self._answering():
+            self.transport.close()
