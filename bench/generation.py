@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
+import httpx
 import numpy as np
 import psutil
 from rich.console import Console
@@ -45,6 +46,7 @@ BARE: dict[str, Callable[[np.ndarray], object]] = {
 DIMS = (5, 10)
 MIXED = "5-15"
 STREAMED = (("transpose", "3"), ("eigenvalues", "5"), ("eigenvalues,svd", "2-5"))
+SMALL_REQUESTS = ("/v1/samples?operation=add&dim=2", "/v1/stream?operation=eigenvalues&dim=5&count=100")
 MOST_SERVED = 500_000  # samples a measurement of what takes NumPy no time
 
 
@@ -63,10 +65,12 @@ def main(seconds: float = 1.0, rounds: int = 5, out: Path | None = None) -> None
     with _generator() as (url, _):
         fixed = [_against_numpy(url, op, dim, seconds, rounds) for op in BARE for dim in DIMS]
         mixed = [_mixed(url, op, seconds, rounds) for op in ("eigenvalues", "eigenvectors")]
+        latency = {path: _latency(url, path) for path in SMALL_REQUESTS}
     memory = {f"{operation} {dim}": _memory(operation, dim) for operation, dim in STREAMED}
-    _show(fixed, mixed, memory)
+    _show(fixed, mixed, memory, latency)
     if out is not None:
         figures = {"machine": _machine(), "fixed": fixed, "mixed": mixed, "memory": memory}
+        figures["latency_ms"] = latency
         out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
@@ -114,6 +118,13 @@ def _memory(operation: str, dim: str) -> dict[str, float]:
     return peaks
 
 
+def _latency(url: str, path: str) -> dict[str, float]:
+    """Milliseconds that a small request takes, one after another on one connection."""
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        client.get(path).raise_for_status()
+        return _spread([1e3 * _timed(lambda: client.get(path)) for _ in range(200)])
+
+
 def _inputs(url: str, spec: StreamSpec, count: int) -> np.ndarray:
     parts = [from_batch(batch).input for batch in stream(url, spec, 0, "train", 0, count)]
     assert not any(isinstance(part, Matrices) for part in parts)
@@ -151,7 +162,10 @@ def _generator() -> Iterator[tuple[str, psutil.Process]]:
 
 
 def _show(
-    fixed: list[dict[str, Any]], mixed: list[dict[str, Any]], memory: dict[str, dict[str, float]]
+    fixed: list[dict[str, Any]],
+    mixed: list[dict[str, Any]],
+    memory: dict[str, dict[str, float]],
+    latency: dict[str, dict[str, float]],
 ) -> None:
     console = Console()
     table = Table("operation", "dim", "bare NumPy /s", "served /s", "ratio", "least–most", box=None)
@@ -172,6 +186,8 @@ def _show(
             f"{row['operation']} {row['dim']}: {cost['median']:.2f} × the mean cost of its dimensions "
             f"({cost['least']:.2f}–{cost['most']:.2f})"
         )
+    for path, took in latency.items():
+        console.print(f"{path}: {took['median']:.1f} ms ({took['least']:.1f}–{took['most']:.1f})")
     for streamed, peaks in memory.items():
         text = ", ".join(f"{peak:.0f} MiB in {count}" for count, peak in peaks.items())
         console.print(f"peak memory of a generator, {streamed}: {text}")

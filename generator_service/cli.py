@@ -17,8 +17,9 @@ def serve(
 
     Limits are set by the environment: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_SECONDS,
     MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS, MATSTREAM_MAX_STREAMS (at a time, of each worker).
-    MATSTREAM_API_KEYS (separated by commas) lets in only those who have one, MATSTREAM_RATE (as 600/minute)
-    limits the requests of each key, MATSTREAM_CORS_ORIGINS names the sites whose pages may read streams.
+    MATSTREAM_API_KEYS (separated by commas or lines) lets in only those who have one, MATSTREAM_RATE (as
+    600/minute) limits the requests of each key, MATSTREAM_CORS_ORIGINS names the sites whose pages may read
+    streams.
 
     Parameters
     ----------

@@ -27,9 +27,9 @@ from shared.errors import Problem, RefusedError, UserError, explain
 # of several workers takes up to half a second to tell them
 GRACE_SECONDS = 3.5
 WORKERS_GRACE_SECONDS = 3.0
-SWITCH_SECONDS = (
-    0.0005  # for which a thread that computes may keep the others from Python: requests wait for it
-)
+# for which a thread that computes may keep the others from Python: ten times shorter than usual, for requests
+# wait for it
+SWITCH_SECONDS = 0.0005
 
 
 def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
