@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -99,13 +99,8 @@ def create_app() -> FastAPI:
             return Response(status_code=304, headers=headers)
         if request.method == "HEAD":
             return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
-        slot = await held.enter_async_context(slots.one(client_of(request)))
-        held.enter_context(metrics.open_streams.track_inprogress())
-        pieces = arrow(spec, query, batch_rows, computing, slots, slot)
-        await held.enter_async_context(aclosing(pieces))
-        # a first batch before the headers go out, so that a spec that cannot be drawn is still a 422
-        await anext(pieces)
-        return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPE)
+        pieces = arrow(spec, query, batch_rows, computing, slots, client_of(request))
+        return StreamingResponse(await _begun(pieces, held), headers=headers, media_type=MEDIA_TYPE)
 
     @v1.head("/samples", include_in_schema=False)
     @v1.get(
@@ -130,11 +125,15 @@ def create_app() -> FastAPI:
                 raise RefusedError([Problem("encoding", query.encoding, str(error))]) from None
             return text.encode(), list(metrics.tallies(spec, batch))
 
-        slot = await held.enter_async_context(slots.one(client_of(request)))
-        text, holds = await asyncio.wrap_future(computing.submit(make))
-        metrics.count_sent(holds)
-        headers = {"Content-Length": str(len(text))}
-        return StreamingResponse(offered([text], slot), headers=headers, media_type="application/json")
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            async with slots.one(client_of(request)) as slot:
+                text, holds = await asyncio.wrap_future(computing.submit(make))
+                metrics.count_sent(holds)
+                yield b""
+                async for piece in offered([text], slot):
+                    yield piece
+
+        return StreamingResponse(await _begun(pieces(), held), media_type="application/json")
 
     @v1.head("/catalog", include_in_schema=False)
     @v1.get("/catalog")
@@ -202,6 +201,14 @@ async def _held() -> AsyncIterator[AsyncExitStack]:
     """What an answer holds until its last byte is sent, or its client is gone."""
     async with AsyncExitStack() as stack:
         yield stack
+
+
+async def _begun(pieces: AsyncGenerator[bytes, None], held: AsyncExitStack) -> AsyncGenerator[bytes, None]:
+    """An answer whose first piece, which is empty, has come before the headers go out: what raises until then
+    is an answer of its own."""
+    await held.enter_async_context(aclosing(pieces))
+    await anext(pieces)
+    return pieces
 
 
 Held = Annotated[AsyncExitStack, Depends(_held)]

@@ -61,35 +61,40 @@ async def return_memory(slots: Slots, pool: TimedPool) -> None:
 
 
 async def arrow(
-    spec: StreamSpec, samples: SampleRange, batch_rows: int, pool: TimedPool, slots: Slots, slot: Slot
+    spec: StreamSpec, samples: SampleRange, batch_rows: int, pool: TimedPool, slots: Slots, client: str
 ) -> AsyncGenerator[bytes, None]:
     """The Arrow IPC stream of a range in pieces. The first is empty, and comes once the first batch is made.
 
     Every stream has room for a batch of BATCH_BYTES. What is beyond, larger batches and those made ahead, is
     in the memory that all streams have in common: for the batch that is next a stream waits, holding none.
+
+    Raises HTTPException (503) if there is no slot for the client; it is free again before the end is sent.
     """
     arrived: deque[pa.RecordBatch | None] = deque()
     written = write_stream(iter(arrived.popleft, None), schema(spec, samples, numerics.fingerprint()))
     buffers: list[Any] = []
     begun = False
-    try:
-        async with aclosing(_made_ahead(spec, samples, batch_rows, pool, slots, slot)) as batches:
-            async for made in batches:
-                holds = list(metrics.tallies(spec, made[0]))
-                arrived.append(made.pop())
-                buffers = await asyncio.to_thread(next, written)  # not behind all that is to be made
-                if not begun:
-                    yield b""
-                    begun = True
-                async for piece in offered(buffers, slot):
-                    yield piece
-                metrics.sent_bytes.inc(sum(map(len, buffers)))
-                metrics.count_sent(holds)
+    async with slots.one(client) as slot:
+        with metrics.open_streams.track_inprogress():
+            try:
+                async with aclosing(_made_ahead(spec, samples, batch_rows, pool, slots, slot)) as batches:
+                    async for made in batches:
+                        holds = list(metrics.tallies(spec, made[0]))
+                        arrived.append(made.pop())
+                        # in a thread apart, not behind all that is to be made
+                        buffers = await asyncio.to_thread(next, written)
+                        if not begun:
+                            yield b""
+                            begun = True
+                        async for piece in offered(buffers, slot):
+                            yield piece
+                        metrics.sent_bytes.inc(sum(map(len, buffers)))
+                        metrics.count_sent(holds)
+                        buffers.clear()
+                arrived.append(None)
+                yield b"".join(next(written))
+            finally:
                 buffers.clear()
-        arrived.append(None)
-        yield b"".join(next(written))
-    finally:
-        buffers.clear()
 
 
 async def _made_ahead(

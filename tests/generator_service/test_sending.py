@@ -1,6 +1,5 @@
 import asyncio
 import io
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
@@ -25,21 +24,16 @@ class Counting(ThreadPoolExecutor):
 
 
 async def sent(samples, batch_rows, slots, pool, most=None):
-    """The pieces of a stream, all or the first `most`, and what is then under way."""
-    async with slots.one("me") as slot:
-        stream = arrow(SPEC, samples, batch_rows, pool, slots, slot)
-        async with aclosing(stream):
-            return [piece async for piece, _ in zip_first(stream, most)]
+    """The pieces of a stream, all or the first `most`."""
+    async with aclosing(arrow(SPEC, samples, batch_rows, pool, slots, "me")) as stream:
+        return [piece async for piece in first(stream, most)]
 
 
-async def zip_first(stream, most):
-    for number in itertools.count():
-        if number == most:
-            return
-        try:
-            yield await anext(stream), number
-        except StopAsyncIteration:
-            return
+async def first(stream, most):
+    taken = 0
+    while taken != most and (piece := await anext(stream, None)) is not None:
+        yield piece
+        taken += 1
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 30])
