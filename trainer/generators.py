@@ -59,12 +59,7 @@ class Generator:
         self._in_a_row = 0  # failures since its last answer
         self._wrong = 0  # wrong answers since then
         self.failures = 0
-        self._rests_until = 0.0
-
-    @property
-    def rests_until(self) -> float:
-        """The monotonic time before which it is asked only if no other generator answers."""
-        return self._rests_until
+        self.rests_until = 0.0  # the monotonic time before which it is asked only if no other answers
 
     @property
     def is_wrong(self) -> bool:
@@ -76,8 +71,7 @@ class Generator:
         """What it sends as /v1/stream, and the error if that ended before its end.
 
         An answer has about `size` bytes and at most `most`, and a sample `one`; its time is bounded by these,
-        closely if `hurried`, where `usual`
-        bytes come a second. The error is an UnavailableError or a WrongError.
+        closely if `hurried`, where `usual` bytes come a second.
         """
         body = bytearray()
         seconds = START_SECONDS + size / SLOWEST
@@ -117,7 +111,7 @@ class Generator:
     def note_answer(self) -> None:
         """It answered rightly."""
         self._in_a_row = self._wrong = 0
-        self._rests_until = 0.0
+        self.rests_until = 0.0
 
     def note_failure(self, error: Exception, seconds: float, *, brought_some: bool) -> None:
         """It failed, which cost `seconds`."""
@@ -128,7 +122,7 @@ class Generator:
         rest = max(_LEAST_REST * 2 ** min(self._in_a_row - 1, 10), _REST_FOR_LOST * seconds)
         if isinstance(error, UnavailableError) and error.seconds is not None:
             rest = error.seconds
-        self._rests_until = time.monotonic() + min(rest, _MOST_REST)
+        self.rests_until = time.monotonic() + min(rest, _MOST_REST)
 
     async def close(self) -> None:
         await self._http.aclose()
