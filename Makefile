@@ -19,7 +19,7 @@ demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
 
 test: .venv/installed
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 faults: .venv/installed
 	$(BIN)/pytest tests/faults -m '' --numprocesses auto --faults-table docs/faults.json

@@ -19,6 +19,9 @@ from hypothesis import settings
 from matstream import main
 from tests.trainer.commands import flags
 
+# before torch is imported: each of pytest's workers, and all that they start, computes on one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("stable")
 

@@ -1,19 +1,14 @@
 """Tiny runs in processes of their own, and all that a run comes to, to be compared to the last bit."""
 
 import json
-import multiprocessing
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from matstream import main
-from tests.trainer.commands import flags
+from tests.trainer.commands import Forked, flags
 from trainer.checkpoint import latest
 from trainer.run import has_begun
 
@@ -34,25 +29,13 @@ RUN = "runs/quickstart"  # in its folder
 LAST_CHECKPOINT = f"checkpoints/{TINY['training__samples']:012d}"
 TIMES = {"seconds", "waited", "train_seconds", "samples_per_second", "data_wait"}
 
-# what has loaded the trainer once, and all that torch loads for it; it forks into those that run
-_READY = multiprocessing.get_context("forkserver")
-_READY.set_forkserver_preload(["tests.faults.runs", "trainer.cli", "torch._dynamo"])
 
-
-def start(folder: Path, *options: str, **changed: object) -> BaseProcess:
+def start(folder: Path, *options: str, **changed: object) -> Forked:
     """`matstream train`, made tiny, in a folder and a process of its own; `said` tells what it says."""
     arguments = ["train", "quickstart", *options, *flags(TINY | changed)]
-    process = _READY.Process(target=_run, args=(folder, arguments))
+    process = Forked(folder, arguments, _saying(folder), _saying(folder))
     process.start()
     return process
-
-
-def _run(folder: Path, arguments: list[str]) -> None:
-    os.chdir(folder)
-    torch.set_num_threads(1)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(os.open(_saying(folder), os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
-    main(arguments)
 
 
 def _saying(folder: Path) -> Path:
@@ -64,20 +47,20 @@ def said(folder: Path) -> str:
     return _saying(folder).read_text()
 
 
-def go(folder: Path, *options: str) -> BaseProcess:
+def go(folder: Path, *options: str) -> Forked:
     """Begin the run in a folder, or go on with it if it has come anywhere."""
     resume = ["--resume"] if has_begun(folder / RUN) else []
     return start(folder, *resume, *options)
 
 
-def finish(process: BaseProcess, seconds: float = 180) -> int:
+def finish(process: Forked, seconds: float = 180) -> int:
     """Wait for the end of a process: its exit status, below 0 for a signal."""
     process.join(seconds)
     assert process.exitcode is not None, f"it does not end within {seconds} s"
     return process.exitcode
 
 
-def wait_until(condition: Callable[[], object], process: BaseProcess) -> None:
+def wait_until(condition: Callable[[], object], process: Forked) -> None:
     """Wait, with hardly a pause, until a condition holds or the process has ended."""
     deadline = time.monotonic() + 120
     while process.is_alive() and not condition():

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.trainer.commands import finish, matstream
+from tests.trainer.commands import Forked, finish, forked
 from trainer import checkpoint
 from trainer.metrics import read_metrics
 
@@ -29,8 +29,8 @@ TINY = {
 RUN = Path("runs/quickstart")
 
 
-def train(folder: Path, *options: str) -> subprocess.Popen[str]:
-    return matstream(folder, "train", "quickstart", *options, **TINY)
+def train(folder: Path, *options: str) -> Forked:
+    return forked(folder, "train", "quickstart", *options, **TINY)
 
 
 def losses(folder: Path) -> list[tuple[object, ...]]:
@@ -116,7 +116,7 @@ def test_kills_while_results_are_written_leave_nothing_half_written(finished, tm
         path.write_text("theirs")
     for delay in range(8):
         process = train(tmp_path, "--resume", "--generator", server)
-        while process.poll() is None and not any(run.glob(".evaluation.zarr.[0-9]*")):
+        while process.is_alive() and not any(run.glob(".evaluation.zarr.[0-9]*")):
             time.sleep(0.001)
         time.sleep(0.01 * delay)
         process.kill()

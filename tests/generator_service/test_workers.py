@@ -1,5 +1,6 @@
 """Several worker processes: what they count adds up, and one that dies is replaced."""
 
+import contextlib
 import re
 import signal
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from generator_service.stream import generate
 from shared.spec import StreamSpec
-from trainer.client import stream
+from trainer.client import StreamError, stream
 
 SPEC = StreamSpec(operation="add,eigenvalues", dim="2-4", max_abs=25)
 
@@ -84,7 +85,12 @@ def test_a_worker_that_is_killed_is_survived_and_seen(service):
 def test_all_workers_end_with_their_parent(service):
     alive = workers(service)
     streaming = stream(service.url, SPEC, 0, "train", 0, 10**7, request_samples=10**6)
-    threading.Thread(target=next, args=(streaming, None), daemon=True).start()
+
+    def read() -> None:
+        with contextlib.suppress(StreamError):  # once all workers have ended
+            next(streaming)
+
+    threading.Thread(target=read, daemon=True).start()
     until(lambda: metric(service.url, "open_streams") > 0)
     service.process.send_signal(signal.SIGTERM)
     begun = time.monotonic()

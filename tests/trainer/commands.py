@@ -1,27 +1,62 @@
 """`matstream` as a user runs it: in a process of its own."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+from matstream import main
+
+# what has loaded the trainer once, and all that torch loads for it; Forked are forked from it
+multiprocessing.get_context("forkserver").set_forkserver_preload(["trainer.cli", "torch._dynamo", __name__])
+
+
+class Forked(ForkServerProcess):
+    """A command in a folder whose process need not load torch again: that takes seconds."""
+
+    def __init__(self, folder: Path, arguments: list[str], out: Path, err: Path) -> None:
+        """What it writes is appended to the files `out` and `err`, which may be one."""
+        super().__init__()
+        self._folder, self._arguments = folder, arguments
+        self.out, self.err = out, err
+
+    def run(self) -> None:
+        os.chdir(self._folder)
+        for path, stream in ((self.out, sys.stdout), (self.err, sys.stderr)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+        main(self._arguments)
 
 
 def matstream(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
-    """Start a command in a folder; `section__key=value` is the flag --section.key value."""
+    """Start a command in a folder, from nothing; `section__key=value` is the flag --section.key value."""
     return subprocess.Popen(
         [sys.executable, "-m", "matstream", *arguments, *flags(settings)],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit status, standard output and standard error."""
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+def forked(folder: Path, *arguments: str, **settings: object) -> Forked:
+    """Start a command in a folder, forked; `section__key=value` is the flag --section.key value."""
+    said = Path(tempfile.mkdtemp(prefix=f"{folder.name}-said-", dir=folder.parent))
+    process = Forked(folder, [*arguments, *flags(settings)], said / "out", said / "err")
+    process.start()
+    return process
+
+
+def finish(process: subprocess.Popen[str] | Forked) -> tuple[int, str, str]:
+    """Its exit status, below 0 for a signal, and what it wrote to standard output and standard error."""
+    if isinstance(process, subprocess.Popen):
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+    process.join(120)
+    assert process.exitcode is not None, "it does not end"
+    return process.exitcode, process.out.read_text(), process.err.read_text()
 
 
 def flags(settings: dict[str, object]) -> list[str]:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.commands import finish, matstream
+from tests.trainer.commands import finish, forked
 from trainer.client import Client
 
 
 @pytest.fixture(scope="session")
-def mixed_run(tmp_path_factory) -> Path:
+def mixed_run(tmp_path_factory, server) -> Path:
     """A finished run, hardly trained, on a mixture: eigenvalues and transposes of dimensions 2 and 3."""
     folder = tmp_path_factory.mktemp("mixed")
     settings = {
@@ -23,7 +23,9 @@ def mixed_run(tmp_path_factory) -> Path:
         "evaluation__validation_samples": 40,
         "evaluation__test_samples": 120,
     }
-    status, _, err = finish(matstream(folder, "train", "quickstart", "--run", "mixed", **settings))
+    status, _, err = finish(
+        forked(folder, "train", "quickstart", "--run", "mixed", "--generator", server, **settings)
+    )
     assert status == 0, err
     return folder / "runs/mixed"
 

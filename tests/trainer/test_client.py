@@ -303,6 +303,7 @@ def test_time_spent_receiving_is_no_reason_to_give_up():
         handler.wfile.write(whole[: len(whole) // 2])
         handler.wfile.flush()
         time.sleep(1)
+        handler.close_connection = True
 
     with misbehaving(slow_and_cut_once) as (url, asked):
         made = rows(stream(url, SPEC, 0, "train", 0, 1000, patience=0.5))

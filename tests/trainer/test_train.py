@@ -1,6 +1,7 @@
 """Training as a user runs it: real processes, signals, and what they leave behind."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import trainer
-from tests.trainer.commands import finish, matstream
+from tests.trainer.commands import Forked, finish, forked, matstream
 from trainer import checkpoint
 from trainer.kinds import kinds_of
 from trainer.recipe import recipe_names, recipe_of
@@ -28,7 +29,7 @@ SEQUENTIAL = {"tokens__input_form": "sequential", "tokens__output_form": "sequen
 TINY = {
     "model__width": 16,
     "model__heads": 2,
-    "training__samples": 6400,
+    "training__samples": 3200,
     "training__batch_size": 32,
     "training__warmup": 640,
     "training__log_every": 32,
@@ -39,11 +40,9 @@ TINY = {
 }
 
 
-def train(
-    folder: Path, *options: str, recipe: str = "quickstart", **changed: object
-) -> subprocess.Popen[str]:
+def train(folder: Path, *options: str, **changed: object) -> Forked:
     """`matstream train`, made tiny, in a folder; `section__key=value` changes the recipe."""
-    return matstream(folder, "train", recipe, *options, **(TINY | changed))
+    return forked(folder, "train", "quickstart", *options, **(TINY | changed))
 
 
 def losses(folder: Path, name: str = "loss") -> dict[int, float]:
@@ -63,23 +62,27 @@ def tensorboard_steps(folder: Path) -> list[int]:
     return [event.step for event in events.Reload().Scalars("loss")]
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], object], process: Forked | subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert is_alive(process), finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def is_alive(process: Forked | subprocess.Popen[str]) -> bool:
+    return process.is_alive() if isinstance(process, Forked) else process.poll() is None
+
+
+def children(process: Forked | subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
+def undisturbed(tmp_path_factory, server) -> Path:
     """A folder with a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    status, _, err = finish(train(folder))
+    status, _, err = finish(train(folder, "--generator", server))
     assert status == 0, err
     return folder
 
@@ -88,7 +91,7 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     run = undisturbed / "runs/quickstart"
     result = json.loads((run / "result.json").read_text())
     assert set(result["accuracy"]) == {"0.05", "0.02", "0.01", "0.005"} == set(result["accuracy_strict"])
-    assert result["samples_seen"] == 6400
+    assert result["samples_seen"] == 3200
     assert result["test_samples"] == 50
     assert zarr.open_group(run / "evaluation.zarr", mode="r")["predictions"].shape == (50, 3, 3)
     assert result["train_seconds"] > 0
@@ -97,33 +100,30 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     assert list((run / "tensorboard").iterdir())
     assert (run / "evaluation.zarr").is_dir()
     assert 'precision = "fp32"' in (run / "recipe.toml").read_text()
-    assert checkpoint.latest(run / "checkpoints").name == "000000006400"
+    assert checkpoint.latest(run / "checkpoints").name == "000000003200"
 
 
-def test_away_from_a_terminal_progress_is_json_lines(undisturbed, tmp_path):
-    _, _, err = finish(train(tmp_path, training__samples=640))
+def test_away_from_a_terminal_progress_is_json_lines(tmp_path, server):
+    _, _, err = finish(train(tmp_path, "--generator", server, training__samples=640))
     records = [json.loads(line) for line in err.splitlines()]
     assert {"samples", "loss", "samples_per_second", "data_wait"} <= set(records[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGKILL,)])
 def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
-    undisturbed, tmp_path, number
+    undisturbed, tmp_path, numbers
 ):
     checkpoints = tmp_path / "runs/quickstart/checkpoints"
     # killed outright, it is most often killed while it writes a checkpoint
-    often = {"training__checkpoint_every": 32} if number == signal.SIGKILL else {}
-    for again in (False, True):
-        process = (
-            train(tmp_path, "--resume", fetch__request_samples=700, **often)
-            if again
-            else train(tmp_path, **often)
-        )
+    often = {"training__checkpoint_every": 32} if signal.SIGKILL in numbers else {}
+    for number in numbers:
+        resumed = checkpoint.latest(checkpoints) is not None
+        process = train(tmp_path, *["--resume"] * resumed, fetch__request_samples=700, **often)
         seen = checkpoint.latest(checkpoints)
         wait_for(lambda seen=seen: checkpoint.latest(checkpoints) not in (None, seen), process)
         offspring = children(process)
         assert offspring
-        process.send_signal(number)
+        os.kill(process.pid, number)
         status, _, err = finish(process)
         assert status != 0
         if number != signal.SIGKILL:
@@ -140,7 +140,7 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
 
 
 def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
-    process = train(tmp_path)
+    process = matstream(tmp_path, "train", "quickstart")
     wait_for(lambda: children(process), process)
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, "", "matstream: interrupted\n")
@@ -149,7 +149,7 @@ def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
 def test_ctrl_c_is_not_lost_to_a_library_that_loads(tmp_path):
     interrupted = "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
     (tmp_path / "torch.py").write_text(f"import os, signal\n{interrupted}")
-    assert finish(train(tmp_path)) == (130, "", "matstream: interrupted\n")
+    assert finish(matstream(tmp_path, "train", "quickstart")) == (130, "", "matstream: interrupted\n")
 
 
 def test_ctrl_c_in_the_final_test_keeps_what_was_trained(here, server, monkeypatch):
@@ -163,38 +163,39 @@ def test_ctrl_c_in_the_final_test_keeps_what_was_trained(here, server, monkeypat
     assert "kept in runs/quickstart, and --resume scores it" in err.splitlines()[-1]
 
 
-def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path):
+def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path, server):
     folders = tmp_path / "undisturbed", tmp_path / "interrupted"
-    long = {"training__samples": 1600, "evaluation__validation_samples": 10_000}
+    long = {"training__samples": 320, "training__validate_every": 320}
+    long |= {"evaluation__validation_samples": 5_000}
     for folder in folders:
         folder.mkdir()
-        process = train(folder, **long)
+        process = train(folder, "--generator", server, **long)
         if folder.name == "interrupted":
             metrics = folder / "runs/quickstart/metrics.jsonl"
-            wait_for(lambda: metrics.exists() and 1600 in losses(folder), process)  # noqa: B023
+            wait_for(lambda: metrics.exists() and 320 in losses(folder), process)  # noqa: B023
             process.terminate()
             status, _, err = finish(process)
-            assert "stopped by SIGTERM after 1,600 samples" in err
+            assert "stopped by SIGTERM after 320 samples" in err
             assert losses(folder, "validation_loss") == {}
-            process = train(folder, "--resume", **long)
+            process = train(folder, "--resume", "--generator", server, **long)
         status, _, err = finish(process)
         assert status == 0, err
     first, second = (losses(folder, "validation_loss") for folder in folders)
-    assert first.keys() == {1600}
+    assert first.keys() == {320}
     assert second == first
 
 
-def test_a_finished_run_that_is_resumed_is_only_scored_again(undisturbed):
+def test_a_finished_run_that_is_resumed_is_only_scored_again(undisturbed, server):
     before = losses(undisturbed)
-    status, out, err = finish(train(undisturbed, "--resume"))
+    status, out, err = finish(train(undisturbed, "--resume", "--generator", server))
     assert status == 0, err
     assert "accuracy" in out
     assert losses(undisturbed) == before
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, server):
     long = {"training__samples": 10**6}
-    first = train(tmp_path, **long)
+    first = train(tmp_path, "--generator", server, **long)
     wait_for((tmp_path / "runs/quickstart/metrics.jsonl").exists, first)
     for option in ("--resume", "--overwrite"):
         status, _, err = finish(train(tmp_path, option, **long))
@@ -219,6 +220,7 @@ def test_every_small_recipe_runs_from_the_stream_to_the_report(here, server, tmp
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("paper/")])
 def test_every_paper_recipe_runs_but_for_its_size(here, server, tmp_path, name):
     small = {"model__width": 16, "model__heads": 2, "model__decoder_width": 16, "model__decoder_heads": 2}
+    small |= {"model__encoder_layers": 1, "model__decoder_layers": 1}
     few = {"training__samples": 16, "training__batch_size": 8}
     tests = {"evaluation__validation_samples": 8, "evaluation__test_samples": 8}
     status, _, err = here("train", name, "--generator", server, **small, **few, **tests)
@@ -310,16 +312,19 @@ def test_a_run_started_from_another_goes_on_from_its_weights_even_when_they_are_
     assert status == 0, err
 
 
-def test_a_time_limit_stops_every_go_with_a_checkpoint(tmp_path):
+def test_a_time_limit_stops_every_go_with_a_checkpoint(tmp_path, server):
     checkpoints = tmp_path / "runs/quickstart/checkpoints"
     reached = []
+    limited = {"training__time_limit": 0.2, "training__samples": 10**6}
     for options in ((), ("--resume",)):
-        status, _, err = finish(train(tmp_path, *options, training__time_limit=0.2, training__samples=10**6))
+        status, _, err = finish(train(tmp_path, *options, "--generator", server, **limited))
         assert status != 0
         assert "time limit" in err.splitlines()[-1]
         reached.append(int(checkpoint.latest(checkpoints).name))
     assert 0 < reached[0] < reached[1]
-    status, _, err = finish(train(tmp_path, "--resume", training__time_limit=0.1, training__samples=10**6))
+    status, _, err = finish(
+        train(tmp_path, "--resume", "--generator", server, **(limited | {"training__time_limit": 0.1}))
+    )
     assert "time limit of 0.1 s" in err.splitlines()[-1]
 
 
@@ -373,7 +378,7 @@ def test_a_trainer_ends_soon_with_a_checkpoint_though_its_generator_hangs(tmp_pa
     server.process.send_signal(signal.SIGSTOP)
     try:
         time.sleep(1)
-        process.send_signal(number)
+        os.kill(process.pid, number)
         asked = time.monotonic()
         status, _, err = finish(process)
         assert time.monotonic() - asked < 5
