@@ -22,7 +22,7 @@ test: .venv/installed
 	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 faults: .venv/installed
-	$(BIN)/pytest tests/faults -m '' --numprocesses auto --faults-table docs/faults.json
+	$(BIN)/pytest tests/faults -m '' --numprocesses auto --dist worksteal --faults-table docs/faults.json
 
 lint: .venv/installed
 	$(BIN)/ruff check

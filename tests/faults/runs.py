@@ -53,13 +53,6 @@ def go(folder: Path, *options: str) -> Forked:
     return start(folder, *resume, *options)
 
 
-def finish(process: Forked, seconds: float = 180) -> int:
-    """Wait for the end of a process: its exit status, below 0 for a signal."""
-    process.join(seconds)
-    assert process.exitcode is not None, f"it does not end within {seconds} s"
-    return process.exitcode
-
-
 def wait_until(condition: Callable[[], object], process: Forked) -> None:
     """Wait, with hardly a pause, until a condition holds or the process has ended."""
     deadline = time.monotonic() + 120
@@ -71,7 +64,7 @@ def wait_until(condition: Callable[[], object], process: Forked) -> None:
 def finished(folder: Path, *options: str) -> float:
     """Let the run in a folder come to its end: the seconds it took."""
     begun = time.monotonic()
-    assert finish(go(folder, *options)) == 0, said(folder)
+    assert go(folder, *options).wait() == 0, said(folder)
     assert "Traceback" not in said(folder)
     return time.monotonic() - begun
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.proxy import misbehaving, slow
-from tests.faults.runs import LAST_CHECKPOINT, RUN, TINY, difference, finish, finished, go, reached, said
+from tests.faults.runs import LAST_CHECKPOINT, RUN, TINY, difference, finished, go, reached, said
 from tests.trainer import commands
 
 
@@ -63,7 +63,7 @@ def test_a_run_on_a_full_disk_is_one_sentence_and_goes_on_once_there_is_room(
         if MOMENTS[moment](disk):
             fill(disk)
         time.sleep(0.001)
-    assert finish(process) == 1, said(disk)
+    assert process.wait() == 1, said(disk)
     *_, sentence = said(disk).splitlines()
     assert sentence.startswith("matstream: ")
     assert "No space left on device" in sentence

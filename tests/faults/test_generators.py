@@ -24,7 +24,7 @@ from tests.faults.proxy import (
     reset,
     unreachable,
 )
-from tests.faults.runs import RUN, TINY, difference, finish, outcome, said, start
+from tests.faults.runs import RUN, TINY, difference, outcome, said, start
 from tests.trainer import commands
 from trainer.client import Client, StreamError, stream
 
@@ -221,7 +221,7 @@ def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(server, u
     begun = time.monotonic()
     # the first request, whose numerics the run keeps to, is answered by the good one
     with misbehaving(server, computed_elsewhere, lambda number: number > 0) as other:
-        status = finish(start(tmp_path, "--generator", server, "--generator", other.url))
+        status = start(tmp_path, "--generator", server, "--generator", other.url).wait()
     seconds = time.monotonic() - begun
     assert status == 0, said(tmp_path)
     assert difference(tmp_path, undisturbed) == []
@@ -234,7 +234,7 @@ def test_a_run_that_may_mix_numerics_records_each_of_them(server, tmp_path, note
     begun = time.monotonic()
     # the first five requests are answered elsewhere: the one at the start, and 4 times 64 samples
     with misbehaving(server, computed_elsewhere, lambda number: number < 5) as changing:
-        status = finish(start(tmp_path, "--generator", changing.url, fetch__numerics="any"))
+        status = start(tmp_path, "--generator", changing.url, fetch__numerics="any").wait()
     seconds = time.monotonic() - begun
     assert status == 0, said(tmp_path)
     first, second = result_of(tmp_path)["fingerprints"]
@@ -246,27 +246,27 @@ def test_a_run_that_may_mix_numerics_records_each_of_them(server, tmp_path, note
 
 def test_a_run_is_resumed_under_other_numerics_only_if_that_is_asked_for(server, tmp_path, note):
     with misbehaving(server, computed_elsewhere) as other:
-        assert finish(start(tmp_path, "--generator", other.url, training__time_limit=1e-9)) != 0
+        assert start(tmp_path, "--generator", other.url, training__time_limit=1e-9).wait() != 0
     assert "time limit" in said(tmp_path)
     begun = time.monotonic()
-    assert finish(start(tmp_path, "--resume", "--generator", server)) == 1
+    assert start(tmp_path, "--resume", "--generator", server).wait() == 1
     seconds = time.monotonic() - begun
     sentence = said(tmp_path).splitlines()[-1]
     assert "another machine" in sentence
     assert "fetch.numerics" in sentence
     note("resumed under other numerics", times=1, outcome="refused", seconds=seconds)
-    assert finish(start(tmp_path, "--resume", "--generator", server, fetch__numerics="any")) == 0
+    assert start(tmp_path, "--resume", "--generator", server, fetch__numerics="any").wait() == 0
     assert [part["start"] for part in result_of(tmp_path)["fingerprints"]] == [0, 32]
 
 
 def test_a_run_whose_patience_ends_is_resumed_to_the_same(server, undisturbed, tmp_path, note):
     with misbehaving(server, reset, lambda number: number > 8) as leaving:
-        assert finish(start(tmp_path, "--generator", leaving.url, fetch__patience=1)) == 1
+        assert start(tmp_path, "--generator", leaving.url, fetch__patience=1).wait() == 1
     sentence = said(tmp_path).splitlines()[-1]
     assert leaving.url in sentence
     assert "--resume" in sentence
     begun = time.monotonic()
-    assert finish(start(tmp_path, "--resume", "--generator", server)) == 0
+    assert start(tmp_path, "--resume", "--generator", server).wait() == 0
     seconds = time.monotonic() - begun
     assert "Traceback" not in said(tmp_path)
     assert difference(tmp_path, undisturbed) == []

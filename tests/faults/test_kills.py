@@ -13,7 +13,6 @@ from tests.faults.runs import (
     LAST_CHECKPOINT,
     RUN,
     difference,
-    finish,
     finished,
     go,
     reached,
@@ -40,7 +39,7 @@ def killed(folder: Path, condition: Callable[[], object], *options: str, pause: 
     wait_until(condition, process)
     time.sleep(pause)
     process.kill()
-    return finish(process) == -9
+    return process.wait() == -9
 
 
 def kill_at_random(folder: Path, seed: int, kills: int, *options: str) -> int:
@@ -90,7 +89,7 @@ def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed
         begun, size = time.monotonic(), metrics.stat().st_size
         wait_until(lambda before=size: metrics.stat().st_size > before + 2_000, process)
         seconds = max(seconds, time.monotonic() - begun)
-    assert finish(process) == 0, said(tmp_path)
+    assert process.wait() == 0, said(tmp_path)
     assert times == 2
     assert difference(tmp_path, undisturbed) == []
     note("kill -9 of the embedded generator", times=times, outcome="identical", seconds=seconds)
@@ -104,7 +103,7 @@ def test_a_run_whose_trainer_and_generator_are_killed_together_comes_to_the_same
     assert len(family) == 2
     for member in family:
         member.kill()
-    assert finish(process) == -9
+    assert process.wait() == -9
     seconds = finished(tmp_path)
     assert difference(tmp_path, undisturbed) == []
     note("kill -9 of trainer and generator", times=1, outcome="identical", seconds=seconds)

@@ -28,7 +28,7 @@ def test_the_service_does_what_its_document_says(start_server, path, mode):
     server = start_server(**SMALL)
     operation = schemathesis.openapi.from_url(f"{server.url}/openapi.json")[path]["GET"]
 
-    @settings(max_examples=60 if path.startswith("/v1/s") else 5, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120 if path.startswith("/v1/s") else 5, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def check(case):
         # a schema cannot say which fields fit together, nor the limits: what it allows may be refused

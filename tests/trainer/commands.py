@@ -15,7 +15,10 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(["trainer.cli",
 
 
 class Forked(ForkServerProcess):
-    """A command in a folder whose process need not load torch again: that takes seconds."""
+    """A command in a folder whose process need not load torch again: that takes seconds.
+
+    It is asked as a Popen is.
+    """
 
     def __init__(self, folder: Path, arguments: list[str], out: Path, err: Path) -> None:
         """What it writes is appended to the files `out` and `err`, which may be one."""
@@ -28,6 +31,18 @@ class Forked(ForkServerProcess):
         for path, stream in ((self.out, sys.stdout), (self.err, sys.stderr)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
         main(self._arguments)
+
+    def poll(self) -> int | None:
+        return self.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 180) -> int:
+        """Its exit status, below 0 for a signal, once it has ended."""
+        self.join(seconds)
+        assert self.exitcode is not None, f"it does not end within {seconds} s"
+        return self.exitcode
 
 
 def matstream(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
@@ -54,9 +69,7 @@ def finish(process: subprocess.Popen[str] | Forked) -> tuple[int, str, str]:
     if isinstance(process, subprocess.Popen):
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
-    process.join(120)
-    assert process.exitcode is not None, "it does not end"
-    return process.exitcode, process.out.read_text(), process.err.read_text()
+    return process.wait(120), process.out.read_text(), process.err.read_text()
 
 
 def flags(settings: dict[str, object]) -> list[str]:

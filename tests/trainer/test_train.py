@@ -1,7 +1,6 @@
 """Training as a user runs it: real processes, signals, and what they leave behind."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -65,13 +64,9 @@ def tensorboard_steps(folder: Path) -> list[int]:
 def wait_for(condition: Callable[[], object], process: Forked | subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert is_alive(process), finish(process)
+        assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def is_alive(process: Forked | subprocess.Popen[str]) -> bool:
-    return process.is_alive() if isinstance(process, Forked) else process.poll() is None
 
 
 def children(process: Forked | subprocess.Popen[str]) -> list[psutil.Process]:
@@ -109,7 +104,7 @@ def test_away_from_a_terminal_progress_is_json_lines(tmp_path, server):
     assert {"samples", "loss", "samples_per_second", "data_wait"} <= set(records[0])
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGKILL,)])
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGKILL, signal.SIGKILL)])
 def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
     undisturbed, tmp_path, numbers
 ):
@@ -123,7 +118,7 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
         wait_for(lambda seen=seen: checkpoint.latest(checkpoints) not in (None, seen), process)
         offspring = children(process)
         assert offspring
-        os.kill(process.pid, number)
+        process.send_signal(number)
         status, _, err = finish(process)
         assert status != 0
         if number != signal.SIGKILL:
@@ -378,7 +373,7 @@ def test_a_trainer_ends_soon_with_a_checkpoint_though_its_generator_hangs(tmp_pa
     server.process.send_signal(signal.SIGSTOP)
     try:
         time.sleep(1)
-        os.kill(process.pid, number)
+        process.send_signal(number)
         asked = time.monotonic()
         status, _, err = finish(process)
         assert time.monotonic() - asked < 5
