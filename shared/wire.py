@@ -105,14 +105,14 @@ def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schem
 def to_batch(samples: Samples, schema: pa.Schema, operations: Sequence[str]) -> pa.RecordBatch:
     """Wrap samples as a record batch of `schema`, without copying the matrices."""
     columns = [
-        pa.array(samples.index),
+        _array(samples.index),
         _matrix_array(samples.input, schema.field("input").type),
         _matrix_array(samples.target, schema.field("target").type),
-        pa.array(samples.residual),
-        pa.array(samples.attempt),
+        _array(samples.residual),
+        _array(samples.attempt),
     ]
     if samples.operation is not None:
-        columns.append(pa.DictionaryArray.from_arrays(pa.array(samples.operation), pa.array(operations)))
+        columns.append(pa.DictionaryArray.from_arrays(_array(samples.operation), _texts(operations)))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -268,15 +268,26 @@ def _matrix_array(values: NDArray[np.float64] | Matrices, kind: pa.DataType) -> 
     if isinstance(values, Matrices):
         offsets = np.zeros(len(values.shapes) + 1, dtype=np.int32)
         np.cumsum(values.shapes.prod(axis=1), out=offsets[1:])
-        data = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.entries))
-        shapes = pa.FixedSizeListArray.from_arrays(pa.array(values.shapes.reshape(-1)), 2)
+        data = pa.ListArray.from_arrays(_array(offsets), _array(values.entries))
+        shapes = pa.FixedSizeListArray.from_arrays(_array(values.shapes.reshape(-1)), 2)
         storage = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
         matrices = pa.StructArray.from_arrays([data, shapes], fields=list(storage))
         return matrices if storage is kind else pa.ExtensionArray.from_storage(kind, matrices)
-    assert values.flags.c_contiguous
-    entries = pa.Array.from_buffers(pa.float64(), values.size, [None, pa.py_buffer(values)])
-    storage = pa.FixedSizeListArray.from_arrays(entries, type=kind.storage_type)
+    storage = pa.FixedSizeListArray.from_arrays(_array(values.reshape(-1)), type=kind.storage_type)
     return pa.ExtensionArray.from_storage(kind, storage)
+
+
+def _array(values: NDArray[Any]) -> pa.Array:
+    """As pa.array, which would load pandas where it is installed, and that takes half a second."""
+    assert values.flags.c_contiguous
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def _texts(texts: Sequence[str]) -> pa.Array:
+    """As pa.array, for which see _array."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def _matrices(column: pa.Array) -> NDArray[np.float64] | Matrices:
@@ -297,7 +308,7 @@ def _matrices(column: pa.Array) -> NDArray[np.float64] | Matrices:
 def _primitive(column: pa.Array) -> NDArray[Any]:
     if column.null_count:
         raise WireError("a column has nulls")
-    values: NDArray[Any] = column.to_numpy(zero_copy_only=True)
+    values: NDArray[Any] = np.from_dlpack(column)  # as to_numpy, which like pa.array would load pandas
     return values
 
 

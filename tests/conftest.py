@@ -2,22 +2,15 @@
 
 import contextlib
 import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import IO, NamedTuple
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
 from hypothesis import settings
 
 from matstream import main
-from tests.trainer.commands import flags
+from tests.commands import flags
+from tests.services import Service, serving
 
 # before torch is imported: each of pytest's workers, and all that they start, computes on one thread
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,87 +18,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("stable")
 
-ROOT = Path(__file__).parents[1]
-
-
-class Server(NamedTuple):
-    url: str
-    process: subprocess.Popen[str]
-    stderr: IO[str]
-
-
-@contextlib.contextmanager
-def _serving(embedded: bool = True, workers: int = 1, **environment: str) -> Iterator[Server]:
-    port = 0 if embedded else _free_port()
-    reading, writing = os.pipe()
-    with tempfile.TemporaryFile("w+") as stderr:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "from generator_service.cli import serve;"
-                f"serve(port={port}, workers={workers}, embedded={writing if embedded else None})",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if embedded else subprocess.DEVNULL,
-            pass_fds=(writing,),
-            stderr=stderr,
-            env=os.environ | environment,
-            cwd=ROOT,
-            text=True,
-        )
-        os.close(writing)
-        try:
-            with open(reading, encoding="ascii") as announced:
-                url = announced.read().strip() if embedded else f"http://127.0.0.1:{port}"
-            _wait_until_it_accepts(url, process)
-            yield Server(url, process, stderr)
-        finally:
-            process.stdin.close()
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_until_it_accepts(url: str, process: subprocess.Popen[str]) -> None:
-    address = urlsplit(url)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            socket.create_connection((address.hostname, address.port), timeout=5).close()
-            return
-        time.sleep(0.02)
-    raise RuntimeError(f"the service at {url!r} does not start (status {process.poll()})")
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The URL of a generator service that every test may share."""
-    with _serving() as started:
+    with serving() as started:
         yield started.url
 
 
 @pytest.fixture(scope="session")
 def replicas(server) -> Iterator[list[str]]:
     """The URLs of two generator services, each a process of its own."""
-    with _serving() as started:
+    with serving() as started:
         yield [server, started.url]
 
 
 @pytest.fixture
-def start_server() -> Iterator[Callable[..., Server]]:
-    """Start another service: `start_server(embedded=True, workers=1, **environment)`."""
+def start_server() -> Iterator[Callable[..., Service]]:
+    """Start another service, as `serving` does: `start_server(embedded=True, workers=1, **environment)`."""
     with contextlib.ExitStack() as started:
-        yield lambda *args, **kwargs: started.enter_context(_serving(*args, **kwargs))
+        yield lambda *args, **kwargs: started.enter_context(serving(*args, **kwargs))
 
 
 @pytest.fixture(scope="session")

@@ -48,3 +48,20 @@ def test_only_the_command_line_names_both_sides():
 def test_neither_the_client_nor_the_service_loads_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_samples_are_made_sent_and_read_without_pandas():
+    """pyarrow loads it, where it is installed, for pa.array and to_numpy: half a second of every process."""
+    code = """if True:
+        import io, sys
+        from generator_service.stream import generate
+        from shared.spec import SampleRange, StreamSpec
+        from shared.wire import from_batch, read_stream, write_stream
+        for operation, dim in (("add", 3), ("add,svd", "2-3")):
+            spec = StreamSpec(operation=operation, dim=dim)
+            batch = generate(spec, 0, "train", 0, 5)
+            sent = b"".join(bytes(part) for parts in write_stream([batch], batch.schema) for part in parts)
+            assert len(list(read_stream(io.BytesIO(sent), spec, SampleRange(count=5)))) == 1
+        sys.exit("pandas" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.trainer.commands import Forked, flags
+from matstream import main
+from tests.commands import Forked, flags
 from trainer.checkpoint import latest
 from trainer.run import has_begun
 
@@ -33,7 +35,7 @@ TIMES = {"seconds", "waited", "train_seconds", "samples_per_second", "data_wait"
 def start(folder: Path, *options: str, **changed: object) -> Forked:
     """`matstream train`, made tiny, in a folder and a process of its own; `said` tells what it says."""
     arguments = ["train", "quickstart", *options, *flags(TINY | changed)]
-    process = Forked(folder, arguments, _saying(folder), _saying(folder))
+    process = Forked(partial(main, arguments), folder, _saying(folder), _saying(folder))
     process.start()
     return process
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.faults.proxy import misbehaving, slow
 from tests.faults.runs import LAST_CHECKPOINT, RUN, TINY, difference, finished, go, reached, said
-from tests.trainer import commands
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.trainer.commands import Forked, finish, forked
+from tests.commands import Forked, finish, forked
 from trainer import checkpoint
 from trainer.metrics import read_metrics
 

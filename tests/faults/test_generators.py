@@ -16,6 +16,7 @@ import pytest
 from generator_service import numerics
 from generator_service.stream import generate
 from shared.spec import StreamSpec
+from tests import commands
 from tests.faults.proxy import (
     MISBEHAVIOURS,
     computed_elsewhere,
@@ -25,7 +26,6 @@ from tests.faults.proxy import (
     unreachable,
 )
 from tests.faults.runs import RUN, TINY, difference, outcome, said, start
-from tests.trainer import commands
 from trainer.client import Client, StreamError, stream
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)

@@ -124,7 +124,7 @@ def test_a_query_too_long_costs_nobody_anything(start_server, closing, query):
 
 
 def test_unread_streams_of_large_batches_share_a_bounded_memory(start_server, note):
-    server = start_server()
+    server = start_server(from_nothing=True)
     idle, begun = memory(server), time.monotonic()
     unread = [ask(server, LARGE) for _ in range(6)]
     most = 0
@@ -146,7 +146,7 @@ def test_unread_streams_of_large_batches_share_a_bounded_memory(start_server, no
 
 @pytest.mark.long
 def test_memory_returns_after_500_clients_that_leave_and_40_that_read_slowly(start_server, note):
-    server = start_server()
+    server = start_server(from_nothing=True)
     idle = memory(server)
     for number in range(500):
         connection = ask(server, (SMALL, LARGE, SMALL.replace("eigenvalues", "svd"))[number % 3])

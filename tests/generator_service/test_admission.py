@@ -2,16 +2,14 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import finish, forked
+
 SAMPLE = "/v1/samples?operation=add&dim=2"
 STREAM = "/v1/stream?operation=eigenvalues&dim=5&count=10000000"
 KEYS = {"MATSTREAM_API_KEYS": "first-secret, second-secret,schlüssel"}
@@ -119,21 +117,14 @@ def test_the_time_to_retry_after_is_enough_and_no_longer_than_needed(start_serve
         ({"MATSTREAM_MAX_SECONDS": "inf"}, "MATSTREAM_MAX_SECONDS='inf'"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_one_sentence(environment, named):
-    command = [sys.executable, "-m", "matstream", "serve", "--port", "0"]
-    ended = subprocess.run(
-        command,
-        env=os.environ | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
-    assert named in ended.stderr
-    assert "secret" not in ended.stderr
+def test_a_setting_that_makes_no_sense_is_one_sentence(tmp_path, monkeypatch, environment, named):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    status, _, err = finish(forked(tmp_path, "serve", "--port", "0"))
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert named in err
+    assert "secret" not in err
 
 
 def test_half_a_request_holds_a_connection_for_seconds_only(start_server):

@@ -28,6 +28,7 @@ from shared.encodings import ENCODINGS
 from shared.operations import OPERATIONS
 from shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
 from shared.wire import MEDIA_TYPE, read_stream
+from tests.commands import finish, forked
 
 ROOT = Path(__file__).parents[2]
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
@@ -590,7 +591,7 @@ def test_a_client_that_does_not_read_is_not_computed_for(start_server):
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("embedded", [True, False], ids=["embedded", "alone"])
 def test_an_idle_server_that_is_asked_to_end_ends_with_status_0(start_server, asked, embedded):
-    server = start_server(embedded)
+    server = start_server(embedded, from_nothing=True)
     with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
         assert client.get("/readyz").status_code == 200
         server.process.send_signal(asked)
@@ -674,7 +675,7 @@ def test_a_server_that_is_ending_accepts_nobody(start_server):
 
 
 def test_an_embedded_server_ends_when_its_standard_input_closes(start_server):
-    server = start_server()
+    server = start_server(from_nothing=True)
     server.process.stdin.close()
     assert server.process.wait(5) == 0
     assert server.process.stdout.read() == ""
@@ -705,17 +706,14 @@ def test_the_url_is_announced_only_when_it_can_be_used():
     ],
     ids=["taken port", "no port", "host of another", "no limit"],
 )
-def test_a_service_that_cannot_start_says_why_in_one_sentence(server, arguments, environment, named):
+def test_a_service_that_cannot_start_says_why_in_one_sentence(
+    server, tmp_path, monkeypatch, arguments, environment, named
+):
     port = str(urlsplit(server).port)
-    ended = subprocess.run(
-        [sys.executable, "-m", "matstream", "serve", *(word.replace("PORT", port) for word in arguments)],
-        env=os.environ | environment,
-        capture_output=True,
-        cwd=ROOT,
-        text=True,
-        timeout=30,
-    )
-    assert ended.returncode > 0
-    assert len(ended.stderr.strip().splitlines()) == 1
-    assert named.replace("PORT", port) in ended.stderr
-    assert ended.stdout == ""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    status, out, err = finish(forked(tmp_path, "serve", *(word.replace("PORT", port) for word in arguments)))
+    assert status > 0
+    assert len(err.strip().splitlines()) == 1
+    assert named.replace("PORT", port) in err
+    assert out == ""

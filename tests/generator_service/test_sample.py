@@ -5,10 +5,9 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -17,11 +16,17 @@ from rich.console import Console
 from generator_service.sample import show
 from generator_service.stream import batches, generate
 from shared.spec import SampleRange, StreamSpec
+from tests.commands import finish, forked
 
 
-def sample(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "matstream", "sample", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+class Sampled(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def sample(folder: Path, *arguments: str) -> Sampled:
+    return Sampled(*finish(forked(folder, "sample", *arguments)))
 
 
 def test_a_table_shows_every_entry_of_input_and_target(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.commands import finish, forked
+from tests.commands import finish, forked
 from trainer.client import Client
 
 

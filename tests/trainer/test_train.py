@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import trainer
-from tests.trainer.commands import Forked, finish, forked, matstream
+from tests.commands import Forked, finish, forked, matstream
 from trainer import checkpoint
 from trainer.kinds import kinds_of
 from trainer.recipe import recipe_names, recipe_of

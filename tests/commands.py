@@ -5,32 +5,51 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from matstream import main
 
-# what has loaded the trainer once, and all that torch loads for it; Forked are forked from it
-multiprocessing.get_context("forkserver").set_forkserver_preload(["trainer.cli", "torch._dynamo", __name__])
+# what has loaded once all that commands load, which takes seconds; Forked are forked from it
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    [
+        "generator_service.app",
+        "generator_service.sample",
+        "generator_service.server",
+        "torch._dynamo",
+        "trainer.cli",
+        __name__,
+    ]
+)
 
 
 class Forked(ForkServerProcess):
-    """A command in a folder whose process need not load torch again: that takes seconds.
+    """A call in a folder and a process of its own, which need not load what commands load.
 
     It is asked as a Popen is.
     """
 
-    def __init__(self, folder: Path, arguments: list[str], out: Path, err: Path) -> None:
-        """What it writes is appended to the files `out` and `err`, which may be one."""
+    def __init__(
+        self, call: Callable[[], object], folder: Path, out: Path, err: Path, **environment: str
+    ) -> None:
+        """What it writes is appended to the files `out` and `err`, which may be one.
+
+        Its environment is this process's, with the variables of `environment`.
+        """
         super().__init__()
-        self._folder, self._arguments = folder, arguments
+        self._call, self._folder = call, folder
+        self._environment = os.environ | environment
         self.out, self.err = out, err
 
     def run(self) -> None:
         os.chdir(self._folder)
+        os.environ.clear()
+        os.environ.update(self._environment)
         for path, stream in ((self.out, sys.stdout), (self.err, sys.stderr)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
-        main(self._arguments)
+        self._call()
 
     def poll(self) -> int | None:
         return self.exitcode
@@ -41,7 +60,8 @@ class Forked(ForkServerProcess):
     def wait(self, seconds: float = 180) -> int:
         """Its exit status, below 0 for a signal, once it has ended."""
         self.join(seconds)
-        assert self.exitcode is not None, f"it does not end within {seconds} s"
+        if self.exitcode is None:
+            raise subprocess.TimeoutExpired(str(self._call), seconds)
         return self.exitcode
 
 
@@ -59,7 +79,7 @@ def matstream(folder: Path, *arguments: str, **settings: object) -> subprocess.P
 def forked(folder: Path, *arguments: str, **settings: object) -> Forked:
     """Start a command in a folder, forked; `section__key=value` is the flag --section.key value."""
     said = Path(tempfile.mkdtemp(prefix=f"{folder.name}-said-", dir=folder.parent))
-    process = Forked(folder, [*arguments, *flags(settings)], said / "out", said / "err")
+    process = Forked(partial(main, [*arguments, *flags(settings)]), folder, said / "out", said / "err")
     process.start()
     return process
 
