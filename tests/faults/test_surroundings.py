@@ -197,7 +197,9 @@ def test_an_address_with_a_query_or_a_fragment_is_refused_with_one_to_write(here
     assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize(
+    "status", [301, *(pytest.param(status, marks=pytest.mark.long) for status in (302, 307, 308))]
+)
 def test_a_redirect_says_where_to(here, server, undisturbed, status):
     moved = answering(status, location=f"http://{NOBODY}/moved/v1/stream?dim=2")
     with misbehaving(server, moved) as generator:

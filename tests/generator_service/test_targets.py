@@ -466,7 +466,7 @@ def test_a_component_that_is_0_but_for_rounding_decides_no_sign(operation):
 @pytest.mark.parametrize("n", [4, 8])
 def test_vectors_of_a_graph_in_parts_have_the_sign_of_their_part(operation, n):
     seen = 0
-    for matrix, target in squares(operation, n, 5000, structure="laplacian"):
+    for matrix, target in squares(operation, n, 2000, structure="laplacian"):
         parts, part = connected_components(matrix)
         if parts == 1:
             continue
@@ -477,7 +477,7 @@ def test_vectors_of_a_graph_in_parts_have_the_sign_of_their_part(operation, n):
                 assert vectors[first, i] > 0
                 assert (vectors[:first, i] == 0).all()
                 seen += 1
-    assert seen > 1000
+    assert seen > 400
 
 
 @pytest.mark.parametrize("operation", ["eigenvectors", "svd"])
