@@ -1,16 +1,17 @@
 """Files and folders that exist whole or not at all, and locks on folders."""
 
 import fcntl
-import glob
 import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EISDIR
 from pathlib import Path
 
+_ROOM = re.compile(r"\.(.+)\.matstream-(?:[0-9]+|lock)")  # where NAME is written, or held; nobody else's name
 _REPLACED = "replaced"  # in the room of a folder that takes another's place: that other one
 
 
@@ -19,8 +20,9 @@ def written_aside(path: Path) -> Iterator[Path]:
     """A path for a file or a folder that takes the place of `path` once the body is done.
 
     If the body raises, what was at `path` is left as it was, and nothing beside it; a process that is killed
-    leaves a folder `.NAME.PID`, removed when `path` is written again. What others put into a folder is in the
-    one that takes its place too. A link is followed; a device or a pipe is written to directly.
+    leaves a folder `.NAME.matstream-PID`, removed when `path` is written again. A folder that takes another's
+    place is given that one's files, if it has no such: others may have put them there. A link is followed; a
+    device or a pipe is written to directly.
 
     Raises IsADirectoryError for a file that would take a folder's place. An OSError names `path`.
     """
@@ -29,7 +31,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         if path.exists() and not path.is_file() and not path.is_dir():
             yield path
             return
-        remove_remains(path.with_name(glob.escape(path.name)), sure=False)
+        remove_remains(path.parent, path.name)
         with _room(path) as room:
             aside = room / path.name
             yield aside
@@ -42,23 +44,18 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.rename(path)
 
 
-def remove_remains(path: Path, *, sure: bool) -> None:
-    """Remove what processes that were killed left of `path`, whose last part may be a pattern.
+def remove_remains(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that were killed left half written in a folder; of a `name`, if that is given.
 
-    Unless one is `sure` that nobody else uses such names, only what looks like it. What a living process
-    writes is locked, and left alone; its number says little where several containers write to one folder.
+    What a living process writes is locked, and left alone; its number says little where several containers
+    write to one folder.
     """
-    for room in path.parent.glob(f".{path.name}.[0-9]*"):
-        found = re.fullmatch(r"\.(.+)\.[0-9]+", room.name)
-        if found is None:
+    for room in folder.glob(".*.matstream-*"):
+        found = _ROOM.fullmatch(room.name)
+        if found is None or name not in (None, found[1]) or not _is_folder(room):
             continue
-        name = found[1]
-        with suppress(BlockingIOError, PermissionError):
-            if room.is_dir() and (sure or {entry.name for entry in room.iterdir()} <= {name, _REPLACED}):
-                with locked(room):
-                    _clear(room, room.with_name(name))
-            elif sure and not room.is_dir():
-                remove(room)
+        with suppress(BlockingIOError, PermissionError), locked(room):
+            _clear(room, folder / found[1])
 
 
 @contextmanager
@@ -82,12 +79,30 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold a file that is read and written anew, once no other process holds it so."""
+    lock = path.with_name(f".{path.name}.matstream-lock")
+    with ExitStack() as held:
+        while True:
+            with suppress(BlockingIOError):
+                held.enter_context(locked(lock))
+                break
+            time.sleep(0.01)
+        held.callback(lock.rmdir)
+        yield
+
+
+def remove(path: Path, names: Collection[str]) -> None:
+    """Remove a folder's files of these names, and the folder unless others have something in it; of a link to
+    one, the link."""
+    if path.is_symlink():
+        path.unlink()
+        return
+    for name in names:
+        (path / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        path.rmdir()
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def _room(path: Path) -> Iterator[Path]:
     """A folder beside `path` that this process holds, to write in; removed afterwards."""
     with ExitStack() as held:
         for number in itertools.count(os.getpid()):
-            room = path.with_name(f".{path.name}.{number}")
+            room = path.with_name(f".{path.name}.matstream-{number}")
             with suppress(BlockingIOError):  # of a process of this number in another container
                 held.enter_context(locked(room))
                 break
@@ -120,15 +135,22 @@ def _room(path: Path) -> Iterator[Path]:
 def _clear(room: Path, path: Path) -> None:
     """Remove a room in which `path` was written, once what stood at `path` is back there, but for what was
     written anew. May be interrupted, and done again."""
-    replaced = room / _REPLACED
-    if replaced.is_dir():
-        if not path.exists():
-            replaced.rename(path)
-        else:
-            for entry in replaced.iterdir():
-                if not os.path.lexists(path / entry.name):
-                    entry.rename(path / entry.name)
+    if (room / _REPLACED).is_dir():
+        _bring_back(room / _REPLACED, path)
     shutil.rmtree(room)
+
+
+def _bring_back(old: Path, new: Path) -> None:
+    """Move what is at `old`, and not at `new`, there."""
+    if not os.path.lexists(new):
+        old.rename(new)
+    elif _is_folder(old) and _is_folder(new):
+        for entry in old.iterdir():
+            _bring_back(entry, new / entry.name)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -3,7 +3,6 @@ is checked before it is used."""
 
 import io
 import os
-import shutil
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UserError, first_line
-from shared.files import remove_remains, written_aside
+from shared.files import remove, remove_remains, written_aside
 from trainer import checksums
-from trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, SUMS, WEIGHTS
+from trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, KEPT, STATE, SUMS, WEIGHTS
 
-_STATE = "training.pt"
 _VERSION = 3  # of what the state holds; another is refused
 
 
@@ -33,7 +31,7 @@ def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], ke
     strings, in dicts and lists). Then remove all but the newest `keep`, and what a killed process left."""
     state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
     torch.save({"version": _VERSION, **state}, state_file)
-    files = {WEIGHTS: _weights_file(model), _STATE: state_file.getbuffer()}
+    files = {WEIGHTS: _weights_file(model), STATE: state_file.getbuffer()}
     return _write(folder, f"{samples:012d}", files, CHECKPOINT, keep)
 
 
@@ -48,7 +46,7 @@ def forget_after(folder: Path, samples: int) -> bool:
     found = False
     for best in _folders(folder, BEST + CHECKPOINT):
         if int(best.name.removeprefix(BEST)) > samples:
-            shutil.rmtree(best)
+            remove(best, KEPT)
         else:
             _read_weights(best / WEIGHTS, remedy(best))
             found = True
@@ -82,7 +80,7 @@ def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
     if not (checkpoint / SUMS).is_file():
         raise CheckpointError(f"{checkpoint} is of another version, without {SUMS}: {remedy(checkpoint)}")
     load_weights(checkpoint / WEIGHTS, model, remedy(checkpoint))
-    path = checkpoint / _STATE
+    path = checkpoint / STATE
     try:
         content = io.BytesIO(checksums.read(path))
         state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
@@ -113,7 +111,7 @@ def fitting(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        path = checkpoint / _STATE
+        path = checkpoint / STATE
         raise CheckpointError(
             f"{path} holds the state of another training or version: {remedy(checkpoint)}"
         ) from error
@@ -156,9 +154,9 @@ def _weights_file(model: nn.Module) -> bytes:
 def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike: str, keep: int) -> Path:
     """Write a folder of files, unless it is there; then remove all but the newest `keep` of those alike."""
     target = folder / name
-    if not target.exists():
+    if target not in _folders(folder, name):
         folder.mkdir(parents=True, exist_ok=True)
-        remove_remains(folder / alike, sure=True)
+        remove_remains(folder)
         with written_aside(target) as aside, ThreadPoolExecutor(1) as meanwhile:
             aside.mkdir()
             sums = meanwhile.submit(checksums.sums, files)
@@ -168,7 +166,7 @@ def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike:
             _sync(aside)
         _sync(folder)
     for old in _folders(folder, alike)[:-keep]:
-        shutil.rmtree(old)
+        remove(old, KEPT)
     return target
 
 
@@ -178,8 +176,14 @@ def _write_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def _folders(folder: Path, alike: str) -> list[Path]:
-    """The folders of such names in a folder, the oldest first."""
-    return sorted(path for path in folder.glob(alike) if path.is_dir())
+    """The checkpoints, or best weights, of such names in a folder, the oldest first: damaged ones too, but not
+    folders of which only what others put there is left."""
+    return sorted(path for path in folder.glob(alike) if path.is_dir() and not _is_of_others(path))
+
+
+def _is_of_others(path: Path) -> bool:
+    names = {entry.name for entry in path.iterdir()}
+    return bool(names) and names.isdisjoint(KEPT)
 
 
 def _sync(path: Path) -> None:

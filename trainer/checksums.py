@@ -9,8 +9,11 @@ from trainer.folder import SUMS
 
 def sums(files: Mapping[str, bytes | memoryview]) -> bytes:
     """The content of SHA256SUMS for a folder of files, by name."""
-    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
-    return "".join(lines).encode()
+    return "".join(f"{digest(content)}  {name}\n" for name, content in files.items()).encode()
+
+
+def digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def read(path: Path) -> bytes:
@@ -21,6 +24,6 @@ def read(path: Path) -> bytes:
             f"there is no {SUMS} beside it to check it by: if you trust it, write one there by sha256sum"
         )
     content = path.read_bytes()
-    if f"{hashlib.sha256(content).hexdigest()}  {path.name}".encode() not in listed.read_bytes().splitlines():
+    if f"{digest(content)}  {path.name}".encode() not in listed.read_bytes().splitlines():
         raise ValueError(f"it is damaged: {SUMS} beside it has another checksum")
     return content

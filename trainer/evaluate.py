@@ -25,6 +25,8 @@ from trainer.model import Transformer
 from trainer.recipe import Recipe
 from trainer.tokens import Ids, Tokens
 
+_CHUNK_BYTES = 1 << 28  # of an array in one file; codecs take at most 2 GiB
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -209,7 +211,13 @@ def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
         attributes = {"spec": spec.canonical(), "operations": ",".join(operations)}
         group = zarr.open_group(aside, mode="w", attributes=attributes)
         for name, (values, dimensions) in columns.items():
-            group.create_array(name, data=values, dimension_names=dimensions)
+            group.create_array(name, data=values, dimension_names=dimensions, chunks=_chunks(values))
+
+
+def _chunks(values: NDArray[Any]) -> tuple[int, ...]:
+    """The shape of the parts that an array is written in: one file, but of arrays too large for a codec."""
+    sample = values[:1].nbytes or 1
+    return min(max(len(values), 1), max(_CHUNK_BYTES // sample, 1)), *values.shape[1:]
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.errors import RefusedError, UserError, explain
-from shared.files import written_aside
+from shared.files import turn, written_aside
 from shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from trainer.analysis import analyse
 from trainer.client import Client
 from trainer.evaluate import Answers, answers, save, summaries
-from trainer.folder import ANSWERS, ARRAYS, RECIPE, SCORES, STUDY
+from trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY
 from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
@@ -140,7 +140,12 @@ def _read_across(across: str) -> tuple[str, list[str]]:
 
 def _place(folder: Path, name: str, out: Path | None, *, alone: bool) -> Path:
     if out is not None:
-        return out if alone else out / name
+        place = out if alone else out / name
+        if ((place / RECIPE).exists() or (place / CONFIG).exists()) and place.resolve() != folder.resolve():
+            raise UserError(
+                f"--out {out}: {place} is the folder of another run or model; must be one for scores"
+            )
+        return place
     if not (folder / RECIPE).is_file():
         raise UserError(
             f"{folder} is an exported model, which stays as it is: say where its scores go, --out FOLDER"
@@ -182,9 +187,10 @@ def _answer(
 def _keep(place: Path, stream: StreamSection, choice: Choice, scores: Mapping[str, Any]) -> None:
     """Add scores to a folder's, in the place of those on the same samples."""
     about = _about(stream, choice)
-    others = [record for record in read_scores(place) if any(record[key] != about[key] for key in about)]
-    with written_aside(place / SCORES) as aside:
-        aside.write_text(json.dumps([*others, {**about, **scores}], indent=2) + "\n", encoding="utf-8")
+    with turn(place / SCORES):
+        others = [record for record in read_scores(place) if any(record[key] != about[key] for key in about)]
+        with written_aside(place / SCORES) as aside:
+            aside.write_text(json.dumps([*others, {**about, **scores}], indent=2) + "\n", encoding="utf-8")
 
 
 def _show(name: str, stream: StreamSection, scores: Mapping[str, Any]) -> None:

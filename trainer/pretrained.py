@@ -97,21 +97,35 @@ def load(folder: str | Path) -> Pretrained:
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
     """Write a run's best model as the folder `run`/model: its weights and config.json, their checksums, and a
-    model card, which is anybody's to edit."""
+    model card, unless one is there that somebody has edited."""
+    card = _card(recipe, result).encode()
     config = {
         "matstream": importlib.metadata.version("matstream"),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
+        "card": checksums.digest(card),
     }
     files = {
         WEIGHTS: checksums.read(checkpoint.best_weights(run)),
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
     }
-    files |= {SUMS: checksums.sums(files), CARD: _card(recipe, result).encode()}
+    files |= {SUMS: checksums.sums(files), CARD: _edited_card(run / MODEL) or card}
     with written_aside(run / MODEL) as aside:
         aside.mkdir()
         for name, content in files.items():
             (aside / name).write_bytes(content)
     return run / MODEL
+
+
+def _edited_card(model: Path) -> bytes | None:
+    """The model card in a folder, if it is not as it was written."""
+    if not (model / CARD).is_file():
+        return None
+    card = (model / CARD).read_bytes()
+    try:
+        written = json.loads((model / CONFIG).read_bytes())["card"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return card
+    return None if checksums.digest(card) == written else card
 
 
 def _card(recipe: Recipe, result: Mapping[str, Any]) -> str:

@@ -57,6 +57,9 @@ def prepare(
     if name is not None and not _is_plain(name):
         raise UserError(f"--run {name!r}: must be a plain name, not a path, of at most {MAX_NAME} bytes")
     folder = runs / (recipe_name if name is None else name)
+    linked = next((folder / name for name in folders.FOLDERS if (folder / name).is_symlink()), None)
+    if linked is not None:
+        raise UserError(f"{linked}: must be a folder, not a link, for its run alone ({folder} may be a link)")
     found = _contents(folder)
     begun = has_begun(folder)
     if resume:

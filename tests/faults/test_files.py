@@ -116,7 +116,7 @@ def test_kills_while_results_are_written_leave_nothing_half_written(finished, tm
         path.write_text("theirs")
     for delay in range(8):
         process = train(tmp_path, "--resume", "--generator", server)
-        while process.is_alive() and not any(run.glob(".evaluation.zarr.[0-9]*")):
+        while process.is_alive() and not any(run.glob(".evaluation.zarr.matstream-*")):
             time.sleep(0.001)
         time.sleep(0.01 * delay)
         process.kill()

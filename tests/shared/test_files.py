@@ -1,12 +1,14 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from shared import files
-from shared.files import locked, remove_remains, written_aside
+from shared.files import locked, remove_remains, turn, written_aside
 
 
 def _killed_while_writing(path: Path, code: str) -> None:
@@ -43,7 +45,7 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
             assert ours != theirs
             ours.write_text("ours")
         theirs.write_text("theirs")
-        remove_remains(tmp_path / "x", sure=True)
+        remove_remains(tmp_path)
     assert (tmp_path / "x").read_text() == "theirs"
     assert _names(tmp_path) == ["x"]
 
@@ -51,9 +53,10 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
 def test_what_only_looks_like_remains_is_left_alone(tmp_path):
     (tmp_path / ".x.2024").write_text("a copy of somebody's")
     (tmp_path / ".x.2025").mkdir()
-    (tmp_path / ".x.2025/theirs").write_text("")
+    (tmp_path / ".x.2025/x").write_text("")
     with written_aside(tmp_path / "x") as aside:
         aside.write_text("")
+    remove_remains(tmp_path)
     assert _names(tmp_path) == [".x.2024", ".x.2025", "x"]
 
 
@@ -61,10 +64,14 @@ def test_what_others_put_into_a_folder_outlives_its_replacement(tmp_path):
     for name in ("old", "both", "theirs"):
         (tmp_path / "x" / name).mkdir(parents=True)
         (tmp_path / "x" / name / name).write_text("old")
+        (tmp_path / "x" / name / "same").write_text("old")
     with written_aside(tmp_path / "x") as aside:
         (aside / "both").mkdir(parents=True)
+        (aside / "both/new").write_text("new")
+        (aside / "both/same").write_text("new")
     assert _names(tmp_path / "x") == ["both", "old", "theirs"]
-    assert _names(tmp_path / "x/both") == []
+    assert _names(tmp_path / "x/both") == ["both", "new", "same"]
+    assert (tmp_path / "x/both/same").read_text() == "new"
     assert _names(tmp_path) == ["x"]
 
 
@@ -137,3 +144,20 @@ def test_a_lock_is_on_the_folder_that_is_there(tmp_path, monkeypatch):
         os.close(descriptor)
     with locked(folder):
         pass
+
+
+def test_what_is_read_and_written_anew_by_many_loses_nothing(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("")
+
+    def add(letter: str) -> None:
+        with turn(path):
+            before = path.read_text()
+            time.sleep(0.01)
+            with written_aside(path) as aside:
+                aside.write_text(before + letter)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, "abcdefghijklmnop"))
+    assert sorted(path.read_text()) == list("abcdefghijklmnop")
+    assert _names(tmp_path) == ["x"]

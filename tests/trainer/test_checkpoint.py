@@ -82,10 +82,24 @@ def test_a_checkpoint_that_exists_is_never_touched_again(tmp_path):
 
 def test_what_a_killed_process_left_of_a_checkpoint_is_removed(tmp_path):
     for name in ("000000000064", "best-000000000064"):
-        (tmp_path / f".{name}.4711").mkdir()
+        (tmp_path / f".{name}.matstream-4711").mkdir()
     checkpoint.save(tmp_path, 128, _model(0), STATE, keep=2)
     checkpoint.save_best(tmp_path, 128, _model(0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000128", "best-000000000128"]
+
+
+def test_what_others_put_into_checkpoints_outlives_them(tmp_path):
+    for samples in (64, 128, 192):
+        for saved in (
+            checkpoint.save(tmp_path, samples, _model(0), STATE, keep=1),
+            checkpoint.save_best(tmp_path, samples, _model(0)),
+        ):
+            (saved / "notes").write_text(f"{samples}")
+    assert len(list(tmp_path.glob("*/notes"))) == 6
+    assert len(list(tmp_path.glob("*/model.safetensors"))) == 2
+    assert checkpoint.latest(tmp_path).name == "000000000192"
+    assert checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2).joinpath("notes").read_text() == "64"
+    checkpoint.load(tmp_path / "000000000064", _model(1))
 
 
 def test_what_others_put_beside_checkpoints_is_neither_taken_for_one_nor_removed(tmp_path):
@@ -104,7 +118,7 @@ def test_what_others_put_beside_checkpoints_is_neither_taken_for_one_nor_removed
 def test_a_full_disk_is_an_error_that_spares_the_checkpoints(tmp_path, monkeypatch):
     model = _model(0)
     kept = checkpoint.save(tmp_path, 64, model, STATE, keep=2)
-    monkeypatch.setattr(checkpoint, "_STATE", "/dev/full")  # joined to a folder it stays /dev/full
+    monkeypatch.setattr(checkpoint, "STATE", "/dev/full")  # joined to a folder it stays /dev/full
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, 128, model, STATE, keep=2)
     assert checkpoint.latest(tmp_path) == kept

@@ -149,6 +149,17 @@ def test_answers_of_others_are_not_replaced(folder, evaluate):
     assert zarr.open_group(folder / "out/evaluation.zarr", mode="r").attrs["mine"] == 1
 
 
+@pytest.mark.parametrize("other", ["runs/two", "runs/two/model"])
+def test_scores_are_not_put_into_the_folder_of_another_run_or_model(folder, evaluate, other):
+    (folder / other).mkdir(parents=True, exist_ok=True)
+    (folder / other / ("config.json" if "model" in other else "recipe.toml")).touch()
+    before = sorted((folder / other).iterdir())
+    status, _, err = evaluate("runs/one", "--out", other)
+    assert status == 1
+    assert f"--out {other}: {other} is the folder of another run or model" in err
+    assert sorted((folder / other).iterdir()) == before
+
+
 def test_a_study_of_others_is_not_replaced(folder, evaluate):
     (folder / "out").mkdir()
     (folder / "out/analysis.json").write_text('{"mine": 1}')

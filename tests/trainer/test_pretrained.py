@@ -18,7 +18,8 @@ from tests.trainer.signing import sign
 from trainer import checkpoint
 from trainer.evaluate import answers
 from trainer.model import build
-from trainer.recipe import read_recipe
+from trainer.pretrained import export
+from trainer.recipe import read_recipe, recipe_of
 from trainer.transfer import start_from
 
 EIGENVALUES = StreamSpec(operation="eigenvalues", dim=3)
@@ -133,6 +134,20 @@ def test_a_card_may_be_edited(mixed_run, tmp_path):
     shutil.copytree(mixed_run / "model", tmp_path / "model")
     (tmp_path / "model/README.md").write_text("mine")
     trainer.load(tmp_path / "model")
+
+
+def test_an_edited_card_is_kept_and_another_written_anew(mixed_run, tmp_path):
+    shutil.copytree(mixed_run, tmp_path / "run")
+    recipe, result = recipe_of(mixed_run), json.loads((mixed_run / "result.json").read_text())
+    for _ in range(2):
+        card = export(tmp_path / "run", recipe, result | {"samples_seen": 4711}) / "README.md"
+        assert "4,711 random problems" in card.read_text()
+        result["invalid"] += 1
+    card.write_text("mine")
+    for _ in range(2):
+        export(tmp_path / "run", recipe, result)
+        assert card.read_text() == "mine"
+        trainer.load(tmp_path / "run/model")
 
 
 @pytest.mark.parametrize(

@@ -376,14 +376,24 @@ def test_matrices_of_any_size_and_error_are_drawn(tmp_path, operation, dim, erro
     assert (folder / "report-cases.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pictures_of_others_are_not_replaced(tmp_path):
+@pytest.mark.parametrize("name", ["thesis.html", "thesis-curves.png"])
+def test_files_of_others_are_not_replaced(tmp_path, name):
     folder = _run(tmp_path / "a")
-    (tmp_path / "thesis.png").write_text("theirs")
-    with pytest.raises(UserError, match=r"thesis\.png, which is no picture of such a page, would"):
+    for _ in range(2):  # its own are
         report.write([folder], tmp_path / "thesis.html")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "thesis.png"}
-    for _ in range(2):
-        report.write([folder], tmp_path / "page.html")
+    (tmp_path / name).write_text("theirs")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    with pytest.raises(UserError, match=rf"{name}, which is not of a report, would be replaced"):
+        report.write([folder], tmp_path / "thesis.html")
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_of_several_runs_too_files_of_others_are_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/report.html").write_text("theirs")
+    with pytest.raises(UserError, match=r"report/report\.html, which is not of a report"):
+        report.write([_run(tmp_path / "a"), _run(tmp_path / "b")], None)
 
 
 def test_answers_to_other_problems_than_the_runs_own_are_said_to_be(tmp_path):

@@ -13,16 +13,19 @@ from trainer.recipe import write_recipe
 from trainer.run import Run, begun, prepare
 
 THEIRS = (
-    *("notes.txt", "data/matrices", "report-mine.png", "checkpoints/best-of-all/model", "tensorboard/notes"),
-    *("model/.git/config", "evaluation.zarr/mine/zarr.json", "checkpoints/000000000064.bak"),
+    *("notes.txt", "data/matrices", "report-mine.png", "report-across-mine.png"),
+    *("checkpoints/best-of-all/model", "checkpoints/000000000064.bak", "checkpoints/000000000064/notes"),
+    *("tensorboard/notes", "tensorboard/events.out.tfevents.mine", "model/.git/config"),
+    *("evaluation.zarr/mine/zarr.json", "evaluation.zarr/inputs/notes", "result.json.bak"),
+    *(".recipe.toml.1", ".result.json.2024", ".model.2024/model/config.json", "analysis.json/mine"),
 )
 OURS = (
-    *("metrics.jsonl", "result.json", "evaluations.json", "analysis.json", "report.png", "report.html"),
+    *("metrics.jsonl", "result.json", "evaluations.json", "report.png", "report.html"),
     *("report-curves.png", "report-across-dim.png", "checkpoints/000000000064/training.pt"),
     *("checkpoints/best-000000000064/model.safetensors", "tensorboard/events.out.tfevents.1.host.2.0"),
     *("evaluation.zarr/zarr.json", "evaluation.zarr/inputs/c/0", "model/config.json", "model/SHA256SUMS"),
-    *(".evaluation.zarr.4711/zarr.json", ".report.png.4711", ".model.4711/model/config.json"),
-    "checkpoints/.000000000128.4711/000000000128/training.pt",
+    *(".report.png.matstream-4711/report.png", ".model.matstream-4711/model/config.json"),
+    "checkpoints/.000000000128.matstream-4711/000000000128/training.pt",
 )
 
 ANSWERING = SimpleNamespace(stream=lambda *_: (sample for sample in [None]))  # a client, at once
@@ -97,6 +100,18 @@ def test_a_run_is_not_touched_on_the_word_of_an_earlier_look(ready, how):
     assert _files(Path("runs/quickstart")) == before
     with begun(ready(resume=True), ANSWERING, resume=True):
         pass
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "model", "evaluation.zarr"])
+def test_what_lies_behind_a_link_is_not_touched(ready, name):
+    _train(ready())
+    Path("runs/other").mkdir()
+    Path("runs/other", name).symlink_to(Path("runs/quickstart", name).resolve())
+    before = _files(Path("runs/quickstart"))
+    with pytest.raises(UserError, match=f"runs/other/{name}: must be a folder, not a link"):
+        ready(name="other")
+    folders.clear(Path("runs/other"))
+    assert _files(Path("runs/quickstart")) == before
 
 
 def test_a_run_is_not_begun_where_another_process_trains(ready):

@@ -20,6 +20,7 @@ from trainer.report.page import Picture
 from trainer.shown import percent
 
 DEFAULT = Path("report")  # of several runs
+_MARKS = (b'<meta name="generator" content="matstream">', b"Software\0matstream")  # of our pages and pictures
 PIXELS = 96  # an inch of a figure on the page
 
 
@@ -42,7 +43,8 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     `out` is a page (.html) or a folder for it; by default that of the run, or ./report for several. Of a run
     that was stopped the page has what there is.
 
-    Raises UserError for a folder without a run, or with a damaged file; for pictures of others beside `out`.
+    Raises UserError for a folder without a run, or with a damaged file; for files of others that the page or
+    one of its pictures would replace.
     """
     runs = read_findings(folders)
     place = out or (folders[0] if len(folders) == 1 else DEFAULT)
@@ -52,14 +54,23 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     pictures = _pictures(runs, maps)
     suffixes = ["" if picture.name == "overview" else f"-{picture.name}" for picture in pictures]
     files = [path.with_name(f"{path.stem}{suffix}.png") for suffix in suffixes]
-    for file in files:
-        if out is not None and file.exists() and not path.exists():
-            raise UserError(f"--out {out}: {file}, which is no picture of such a page, would be replaced")
+    for file in (path, *files):
+        if place not in folders and _is_of_others(file):
+            raise UserError(f"--out {place}: {file}, which is not of a report, would be replaced")
     for file, picture in zip(files, pictures, strict=True):
         _save(file, picture.png)
     with written_aside(path) as aside:
         aside.write_text(page.write(runs, maps, pictures), encoding="utf-8")
     return path
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether there is a file that no report wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(1000)
+    return not any(mark in beginning for mark in _MARKS)
 
 
 def _save(path: Path, content: bytes) -> None:
@@ -162,6 +173,6 @@ def _picture(
     content = io.BytesIO()
     with mpl.rc_context(figures.STYLE):
         figure = make()
-        figure.savefig(content, format="png")
+        figure.savefig(content, format="png", metadata={"Software": "matstream"})
     width, height = (round(PIXELS * inches) for inches in figure.get_size_inches())
     return Picture(name, content.getvalue(), width, height, alt, caption, run, wide)
