@@ -176,8 +176,8 @@ def _write_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def _folders(folder: Path, alike: str) -> list[Path]:
-    """The checkpoints, or best weights, of such names in a folder, the oldest first: damaged ones too, but not
-    folders of which only what others put there is left."""
+    """The checkpoints, or best weights, of such names in a folder, the oldest first: damaged ones too, but no
+    folder of which only what others put there is left."""
     return sorted(path for path in folder.glob(alike) if path.is_dir() and not _is_of_others(path))
 
 

@@ -1,6 +1,7 @@
 """Ranges over HTTP: several at once, in order, verified, asked again, from whichever generator answers."""
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
@@ -85,6 +86,7 @@ class Client:
         self._trouble_since: float | None = None  # when all generators failed, if none has answered since
         self._usual: dict[StreamSpec, float] = {}  # bytes a second of the best answer
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None  # in which the loop runs
         self._beginning = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -99,7 +101,8 @@ class Client:
         """Give up what is under way, and let go of thread and connections."""
         with self._beginning:
             loop, self._loop = self._loop, None
-        if loop is not None:
+        atexit.unregister(self.close)
+        if loop is not None and self._thread is not None and self._thread.is_alive():  # a fork has it not
             asyncio.run_coroutine_threadsafe(self._end(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
 
@@ -173,15 +176,18 @@ class Client:
     def _begin(self, fetch: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Start a task in the client's thread.
 
-        It is a daemon, so that a client that nobody closed does not keep a process alive, and reads nothing
-        by pyarrow itself, which would abort a process that ends meanwhile.
+        It is a daemon, so that a client that nobody closed does not keep a process alive; that is closed when
+        the process ends, while the thread still runs. It reads nothing by pyarrow itself, which would abort a
+        process that ends meanwhile.
         """
         with self._beginning:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(
+                self._thread = threading.Thread(
                     target=_run, args=(self._loop,), name="matstream-client", daemon=True
-                ).start()
+                )
+                self._thread.start()
+                atexit.register(self.close)
             return asyncio.run_coroutine_threadsafe(fetch, self._loop)
 
     def _wait_for(self, fetch: Future[Batches], cancelled: threading.Event) -> Batches:

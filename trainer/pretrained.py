@@ -13,11 +13,12 @@ from torch import Tensor
 
 from shared.arrays import real_numbers
 from shared.encodings import EncodingError
+from shared.errors import UserError
 from shared.files import written_aside
 from shared.wire import flat
 from trainer import checkpoint, checksums
 from trainer.evaluate import Solver, solver_of
-from trainer.folder import CARD, CONFIG, MODEL, SUMS, WEIGHTS
+from trainer.folder import CARD, CONFIG, MODEL, RECIPE, SUMS, WEIGHTS
 from trainer.model import build, device
 from trainer.recipe import Recipe, recipe_of
 
@@ -85,14 +86,27 @@ class Pretrained:
 def load(folder: str | Path) -> Pretrained:
     """The best model of a run, or an exported one, from its folder. Runs no code that a file might hold.
 
-    Raises UserError if the folder holds no model, or a damaged one.
+    Raises UserError if the folder holds no model, a damaged one, or one that was made by another recipe.
     """
     folder = Path(folder)
     recipe = recipe_of(folder)
+    if (folder / MODEL / CONFIG).is_file():
+        _check_same(recipe, recipe_of(folder / MODEL), folder)
     model = build(recipe).to(device())
     weights = checkpoint.best_weights(folder)
     checkpoint.load_weights(weights, model, checkpoint.remedy(weights.parent))
     return Pretrained(recipe, solver_of(recipe, model))
+
+
+def _check_same(written: Recipe, exported: Recipe, run: Path) -> None:
+    """Raise UserError if a run's recipe.toml, which has no checksum, differs from that of its model/."""
+    for section in ("stream", "tokens", "model"):
+        now, before = (getattr(recipe, section).model_dump() for recipe in (written, exported))
+        for key, value in now.items():
+            if value != before[key]:
+                raise UserError(
+                    f"{run / RECIPE}: {section}.{key}={value!r}: must be {before[key]!r}, as in {run / MODEL}"
+                )
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:

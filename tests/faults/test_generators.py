@@ -297,3 +297,23 @@ def test_a_process_whose_stream_fails_ends_with_its_own_status(server, tmp_path,
             assert "Traceback" not in err
     seconds = time.monotonic() - begun
     note("a stream that fails, the end of the process", times=6, outcome="status 1", seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "end", ["sys.exit(3)", "raise SystemExit(3)", "os.fork() or sys.exit(0); sys.exit(3)"]
+)
+def test_a_process_that_leaves_a_stream_unread_ends_at_once(server, end):
+    """Not aborted while samples arrive, nor waiting for a thread that has ended before."""
+    code = f"""if True:
+        import os, sys
+        from shared.spec import StreamSpec
+        from trainer.client import stream
+        spec = StreamSpec(operation="eigenvalues", dim=10)
+        samples = stream(sys.argv[1], spec, 0, "train", 0, 10**6, request_samples=20_000, connections=8)
+        next(samples)
+        {end}
+    """
+    for _ in range(2):
+        root = Path(__file__).parents[2]
+        done = subprocess.run([sys.executable, "-c", code, server], cwd=root, timeout=30, capture_output=True)
+        assert (done.returncode, done.stderr) == (3, b"")

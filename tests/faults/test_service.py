@@ -1,7 +1,6 @@
 """The service under clients that stall, leave, hoard or shout, on real sockets."""
 
 import contextlib
-import itertools
 import json
 import multiprocessing
 import socket
@@ -210,10 +209,12 @@ def test_whether_the_service_lives_is_answered_quickly_while_64_read(start_serve
     finally:
         readers.kill()
         readers.join()
-    median = statistics.median(itertools.chain(*spells))
-    late = min(sorted(spell)[98] for spell in spells)  # the calmest spell: other tests run beside this one
+    # of the calmest spell: other tests run beside this one
+    median = min(statistics.median(spell) for spell in spells)
+    late = min(sorted(spell)[98] for spell in spells)
     outcome = f"/healthz in {1e3 * median:.0f} ms, p99 {1e3 * late:.0f}"
     note("64 connections of one client", times=400, outcome=outcome, seconds=median)
+    assert median < 0.04  # where TCP holds an answer's second half back, each of them takes that and more
     assert late < 0.1
 
 

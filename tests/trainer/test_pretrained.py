@@ -136,6 +136,14 @@ def test_a_card_may_be_edited(mixed_run, tmp_path):
     trainer.load(tmp_path / "model")
 
 
+def test_a_finished_run_whose_recipe_was_changed_is_refused_by_what_differs(mixed_run, tmp_path):
+    shutil.copytree(mixed_run, tmp_path / "run")
+    recipe = tmp_path / "run/recipe.toml"
+    recipe.write_text(recipe.read_text().replace("\nheads = 2\n", "\nheads = 4\n"))
+    with pytest.raises(UserError, match=r"run/recipe\.toml: model\.heads=4: must be 2, as in .*run/model$"):
+        trainer.load(tmp_path / "run")
+
+
 def test_an_edited_card_is_kept_and_another_written_anew(mixed_run, tmp_path):
     shutil.copytree(mixed_run, tmp_path / "run")
     recipe, result = recipe_of(mixed_run), json.loads((mixed_run / "result.json").read_text())
