@@ -83,7 +83,10 @@ def _start(port: int) -> tuple[subprocess.Popen[bytes], str]:
         "--embedded",
         str(writing),
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MATSTREAM_")}
+    # in any case, as its settings are read
+    environment = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith("MATSTREAM_")
+    }
     try:
         child = subprocess.Popen(
             command,

@@ -11,6 +11,7 @@ import pytest
 from generator_service.stream import generate
 from shared.errors import UserError
 from shared.spec import StreamSpec
+from tests import commands
 from tests.faults.proxy import PAGE, answering, misbehaving
 from tests.faults.runs import RUN
 from trainer.client import stream
@@ -152,7 +153,8 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
     assert not any(key in text or repr(key) in text for text in said)
 
 
-def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkeypatch, note):
+@pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
+def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkeypatch, note, case):
     for name, value in {
         "API_KEYS": "alice-key,bob-key",
         "RATE": "1/minute",
@@ -163,11 +165,26 @@ def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkey
         "MAX_BATCH_BYTES": "1",
         "CORS_ORIGINS": "https://example.org",
     }.items():
-        monkeypatch.setenv(f"MATSTREAM_{name}", value)
+        monkeypatch.setenv(case(f"MATSTREAM_{name}"), value)
     begun = time.monotonic()
     status, _, err = here("train", "quickstart", **TINY)
     assert status == 0, err
     note("a team server's settings exported", times=1, outcome="no effect", seconds=time.monotonic() - begun)
+
+
+def test_how_a_notebook_draws_and_others_write_arrays_is_of_no_effect(undisturbed, tmp_path, monkeypatch):
+    for name, value in {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "ZARR_DEFAULT_ZARR_FORMAT": "9",
+        "ZARR_ARRAY__ORDER": "K",
+        "ZARR_BUFFER": "nowhere.Buffer",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run = undisturbed / RUN
+    process = commands.matstream(tmp_path, "report", str(run), "--out", str(tmp_path / "page"))
+    status, _, err = commands.finish(process)
+    assert (status, err) == (0, "")
+    assert (tmp_path / "page/report-cases.png").exists()
 
 
 def refusals(here: Callable, folder: Path, url: str) -> list[str]:
