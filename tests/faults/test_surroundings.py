@@ -234,6 +234,26 @@ def test_an_answer_that_is_html_is_said_to_be_html(here, server, undisturbed):
             assert "damaged" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://bob:s3c/ret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://bob:s3#cret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://bob:s3?cr@et@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://bob:s3\ncret@127.0.0.1:x", "http://127.0.0.1:x"),
+        ("http:/bob:s3cret@127.0.0.1:9", "http:/127.0.0.1:9"),
+        ("HTTPS://bob:s3cret@127.0.0.1:0", "HTTPS://127.0.0.1:0"),
+        ("ftp://bob:s3cret@127.0.0.1:9", "127.0.0.1:9"),
+        ("bob:s3cret@127.0.0.1:9", "127.0.0.1:9"),
+        ("bob:/s3cret@127.0.0.1:9", "127.0.0.1:9"),
+    ],
+)
+def test_a_name_and_a_password_in_an_address_that_is_refused_are_not_shown(address, shown):
+    with pytest.raises(UserError, match="must be a URL") as refused:
+        stream(address, SPEC, 0, "train", 0, 5)
+    assert str(refused.value).startswith(f"generator {shown!r}: ")
+
+
 def test_a_name_and_a_password_in_an_address_are_used_and_not_shown(here, server, undisturbed, rows):
     named = server.replace("//", "//name:secret@")
     assert rows(stream(named, SPEC, 0, "train", 0, 5)) == rows([generate(SPEC, 0, "train", 0, 5)])
