@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
-from typing import IO
 from urllib.parse import urlsplit
 
 from shared.errors import UserError
@@ -90,7 +89,7 @@ def _answers(url: str, ended: threading.Event) -> bool:
         return False
 
 
-def _arrives(source: socket.socket | IO[str], seconds: float, ended: threading.Event) -> bool:
+def _arrives(source: socket.socket | int, seconds: float, ended: threading.Event) -> bool:
     """Whether something comes from a source, were it its end, within so many seconds and before `ended`."""
     until = time.monotonic() + seconds
     while not ended.is_set() and time.monotonic() < until:
@@ -145,4 +144,4 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
     finally:
         os.close(writing)
     with open(reading, encoding="ascii") as said:
-        return child, said.readline().strip() if _arrives(said, START_SECONDS, ended) else ""
+        return child, said.readline().strip() if _arrives(reading, START_SECONDS, ended) else ""
