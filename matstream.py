@@ -316,6 +316,7 @@ def recipes() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one sentence on standard error and a non-zero exit."""
     _open_streams()
+    _forget_settings_of_libraries()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # trainer.client says what it asks again, and why
     try:
@@ -355,6 +356,17 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # no replacement that a program of Python put there
             stream.reconfigure(errors="replace")
+
+
+def _forget_settings_of_libraries() -> None:
+    """Remove from the environment how a notebook draws and what kinds of arrays others write.
+
+    Pictures need no backend, and matplotlib cannot be imported under one that is not installed here; answers
+    are written and read in one way.
+    """
+    for name in list(os.environ):
+        if name == "MPLBACKEND" or name.startswith("ZARR_"):
+            del os.environ[name]
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def serve(
         For a program that starts the service as its child: the file descriptor to write the URL to and to
         close; it ends when standard input closes.
     """
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # set for our own workers alone, and read at import
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        os.environ.pop(name, None)  # set for our own workers alone, and read at import
     from generator_service import server
 
     server.run(host, port, workers, embedded=embedded)

@@ -19,7 +19,7 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        named = self.field if self.value is None else f"{self.field}={_shorten.repr(self.value)}"
+        named = self.field if self.value is None else f"{self.field}={shortened(self.value)}"
         return f"{named}: {self.message}"
 
 
@@ -35,9 +35,20 @@ class RefusedError(UserError, ValueError):
         self.problems = problems
 
 
+def shortened(value: object) -> str:
+    """A value as Python writes it, without its middle if it is long."""
+    return _shorten.repr(value)
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """What somebody else says, as it may be shown: one line of at most so many printable characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def first_line(error: BaseException) -> str:
-    """What an error says, or its kind if it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What an error says, as it may be shown, or its kind if it says nothing."""
+    return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
 
 
 def conflict(field: str, value: object, reason: str) -> PydanticCustomError:

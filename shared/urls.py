@@ -25,8 +25,11 @@ def checked_url(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: without the name and the password that it may hold."""
-    return re.sub(r"(?<=//)[^/?#]*@", "", url)
+    """A URL, or what was to be one, as it may be shown: without the name and the password that it may hold.
+
+    These end at the last @: a password with / or # in it makes an address that is refused, and shown.
+    """
+    return re.sub(r"^(https?:/+)?.*@", r"\1", url, flags=re.DOTALL | re.IGNORECASE)
 
 
 def is_loopback(url: str) -> bool:

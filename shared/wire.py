@@ -5,6 +5,7 @@ checksum, and `read_stream` believes neither the length nor the end of what it i
 """
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shared.arrow_bytes import ArrowBytes, Source, WireError
-from shared.errors import first_line
+from shared.errors import first_line, one_line, shortened
 from shared.operations import Shape
 from shared.spec import SampleRange, StreamSpec
 
@@ -30,6 +31,7 @@ _MOST_BESIDE_ENTRIES = (
 )
 
 _PREFIX = b"matstream."
+_FINGERPRINT = re.compile("[ -~]{1,64}")
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -225,13 +227,18 @@ def provenance(schema: pa.Schema) -> dict[str, str]:
 
 def _check_schema(received: pa.Schema, spec: StreamSpec, samples: SampleRange) -> None:
     found = provenance(received)
-    expected_schema = schema(spec, samples, found.get("fingerprint", ""))
+    fingerprint = found.get("fingerprint", "")
+    expected_schema = schema(spec, samples, fingerprint)
     expected = provenance(expected_schema)
     for key in expected:
         if found.get(key) != expected[key]:
-            raise WireError(f"{key} is {found.get(key)!r} where {expected[key]!r} was asked for")
+            raise WireError(f"{key} is {shortened(found.get(key))} where {expected[key]!r} was asked for")
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise WireError(
+            f"fingerprint is {shortened(fingerprint)}: must be 1 to 64 printable characters of ASCII"
+        )
     if not received.equals(expected_schema, check_metadata=True):
-        raise WireError(f"the schema is not that of this spec:\n{received}")
+        raise WireError(f"the schema is not that of this spec: {one_line(str(received))}")
 
 
 def _check_batch(batch: pa.RecordBatch, metadata: Any, spec: StreamSpec, position: int) -> None:
@@ -242,14 +249,15 @@ def _check_batch(batch: pa.RecordBatch, metadata: Any, spec: StreamSpec, positio
     claimed = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
     true = {"start": str(position), "rows": str(rows), "crc32": checksum(position, samples)}
     if rows == 0 or claimed != true:
-        raise WireError(f"{where}: it says {claimed}, its values say {true}")
+        raise WireError(f"{where}: it says {shortened(claimed)}, its values say {true}")
     if not np.array_equal(samples.index, np.arange(position, position + rows)):
         raise WireError(f"{where}: its index column does not count from {position}")
     if samples.operation is not None:
         words = batch.column("operation").dictionary
         words.validate(full=True)
         if words.null_count or tuple(words.to_pylist()) != spec.operation:
-            raise WireError(f"{where}: its operations are {words.to_pylist()}, not {list(spec.operation)}")
+            found = shortened(words.to_pylist())
+            raise WireError(f"{where}: its operations are {found}, not {list(spec.operation)}")
 
 
 def _metadata_checksum(provenance: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ REQUEST_BYTES = 8 << 20  # of input and target in one request: what a connection
 MAX_REQUEST_SAMPLES = 65536
 LEAST_BATCH_BYTES = 32 << 10  # of samples in a batch that is not the last; generators make far larger ones
 LONG_WAIT = 2.0  # seconds that are worth a line
-PATIENCE = 60.0  # seconds without a right answer of any generator, after which that is an error
+PATIENCE = 60.0  # seconds after a failure without a right answer of any generator, then that is an error
 
 Batches = list[pa.RecordBatch]
 Numerics = Literal["same", "any"]
@@ -70,7 +70,8 @@ class Client:
     def __init__(
         self, urls: str | Sequence[str], *, patience: float = PATIENCE, numerics: Numerics = "same"
     ) -> None:
-        """`patience` is the time in seconds that all generators together may be away before that is an error.
+        """`patience` is the time in seconds that all generators together may be away, after a request to each
+        has failed, before that is an error; a request that is under way then has its own time.
         With numerics="same", samples of another fingerprint than the first are wrong answers.
 
         Raises UserError for a URL that is none, and for an environment in which no request can be made.

@@ -209,7 +209,7 @@ def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
     columns |= {name: (values[order], ("sample",)) for name, values in of_samples.items()}
     with written_aside(path) as aside:
         attributes = {"spec": spec.canonical(), "operations": ",".join(operations)}
-        group = zarr.open_group(aside, mode="w", attributes=attributes)
+        group = zarr.open_group(aside, mode="w", zarr_format=3, attributes=attributes)
         for name, (values, dimensions) in columns.items():
             group.create_array(name, data=values, dimension_names=dimensions, chunks=_chunks(values))
 

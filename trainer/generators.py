@@ -11,7 +11,7 @@ from urllib.request import getproxies
 
 import httpx
 
-from shared.errors import UserError, first_line
+from shared.errors import UserError, first_line, one_line
 from shared.urls import authorization, checked_url, is_loopback, without_password
 from shared.wire import MEDIA_TYPE
 
@@ -138,10 +138,13 @@ async def _check(response: httpx.Response) -> None:
     status = response.status_code
     if status == 200:
         what = media_type if encoding == "identity" else f"{media_type} in {encoding}"
-        raise WrongError(f"answered {what}, which is no stream of samples: is this a generator's address?")
+        raise WrongError(
+            f"answered {one_line(what, 100)}, which is no stream of samples: is this a generator's address?"
+        )
     if 300 <= status < 400:
-        where = without_password(response.headers.get("location", "elsewhere")).partition("/v1/stream")[0]
-        raise WrongError(f"answered {status} (moved to {where[:200]}): write the address it has moved to")
+        where = response.headers.get("location", "elsewhere").partition("/v1/stream")[0]
+        shown = one_line(without_password(where), 200)
+        raise WrongError(f"answered {status} (moved to {shown}): write the address it has moved to")
     answered = f"answered {status}: {_detail(text)}"
     if status in _BUSY:
         retry_after = response.headers.get("retry-after", "")
@@ -166,8 +169,7 @@ def _detail(text: str) -> str:
         said = str(json.loads(text)["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
         said = text
-    line = " ".join("".join(c if c.isprintable() else " " for c in said[:1000]).split())
-    return line if len(line) <= 300 else f"{line[:300]}…"
+    return one_line(said)
 
 
 def _http(url: str) -> httpx.AsyncClient:

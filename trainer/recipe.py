@@ -121,8 +121,8 @@ class FetchSection(_Section):
         None,
         gt=0,
         allow_inf_nan=False,
-        description="seconds to wait for generators that are away; if not given, as long as the run has "
-        "trained, a minute at least",
+        description="seconds to go on asking, after a request that failed, while no generator answers; if "
+        "not given, as long as the run has trained, a minute at least",
     )
     numerics: Literal["same", "any"] = Field(
         "same", description="whether all samples must be of one numerics fingerprint"

@@ -1,7 +1,8 @@
 """`kill -9` of the trainer, of its generator, of both: the run that is resumed comes to the same, to the last
-bit, as one that nothing disturbed."""
+bit, as one that nothing disturbed. A generator that is only stopped (SIGSTOP) is killed and started again."""
 
 import random
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from generator_service.stream import generate
+from shared.errors import UserError
+from shared.spec import StreamSpec
 from tests.faults.runs import (
     LAST_CHECKPOINT,
     RUN,
@@ -20,6 +24,10 @@ from tests.faults.runs import (
     start,
     wait_until,
 )
+from trainer import embedded
+from trainer.client import stream
+
+SPEC = StreamSpec(operation="transpose", dim=2)
 
 # what is to be seen in a run's folder at the moment of a kill
 MOMENTS: dict[str, Callable[[Path], object]] = {
@@ -93,6 +101,39 @@ def test_a_run_whose_generator_is_killed_goes_on_by_itself(tmp_path, undisturbed
     assert times == 2
     assert difference(tmp_path, undisturbed) == []
     note("kill -9 of the embedded generator", times=times, outcome="identical", seconds=seconds)
+
+
+def stop_the_embedded_generator() -> None:
+    [generator] = (child for child in psutil.Process().children() if "--embedded" in child.cmdline())
+    generator.send_signal(signal.SIGSTOP)
+
+
+def test_an_embedded_generator_that_hangs_is_started_again(monkeypatch, rows, note):
+    monkeypatch.setattr(embedded, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(embedded, "MAX_SILENCE", 0.5)
+    with embedded.embedded_generator() as url:
+        stop_the_embedded_generator()
+        begun = time.monotonic()
+        assert rows(stream(url, SPEC, 0, "train", 0, 5)) == rows([generate(SPEC, 0, "train", 0, 5)])
+        seconds = time.monotonic() - begun
+    assert seconds < 20
+    note("SIGSTOP of the embedded generator", times=1, outcome="identical", seconds=seconds)
+
+
+def test_an_embedded_generator_that_hangs_does_not_keep_a_run_from_its_end(monkeypatch):
+    monkeypatch.setattr(embedded, "END_SECONDS", 0.2)
+    with embedded.embedded_generator():
+        stop_the_embedded_generator()
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2
+
+
+def test_an_embedded_generator_that_is_silent_when_it_starts_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(embedded, "START_SECONDS", 0.1)
+    monkeypatch.setattr(embedded, "END_SECONDS", 0.1)
+    with pytest.raises(UserError, match=r"did not start within 0\.1 seconds"), embedded.embedded_generator():
+        pass
+    assert not any("--embedded" in child.cmdline() for child in psutil.Process().children())
 
 
 @pytest.mark.long

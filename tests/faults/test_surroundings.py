@@ -11,6 +11,7 @@ import pytest
 from generator_service.stream import generate
 from shared.errors import UserError
 from shared.spec import StreamSpec
+from tests import commands
 from tests.faults.proxy import PAGE, answering, misbehaving
 from tests.faults.runs import RUN
 from trainer.client import stream
@@ -152,7 +153,8 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
     assert not any(key in text or repr(key) in text for text in said)
 
 
-def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkeypatch, note):
+@pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
+def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkeypatch, note, case):
     for name, value in {
         "API_KEYS": "alice-key,bob-key",
         "RATE": "1/minute",
@@ -163,11 +165,26 @@ def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkey
         "MAX_BATCH_BYTES": "1",
         "CORS_ORIGINS": "https://example.org",
     }.items():
-        monkeypatch.setenv(f"MATSTREAM_{name}", value)
+        monkeypatch.setenv(case(f"MATSTREAM_{name}"), value)
     begun = time.monotonic()
     status, _, err = here("train", "quickstart", **TINY)
     assert status == 0, err
     note("a team server's settings exported", times=1, outcome="no effect", seconds=time.monotonic() - begun)
+
+
+def test_how_a_notebook_draws_and_others_write_arrays_is_of_no_effect(undisturbed, tmp_path, monkeypatch):
+    for name, value in {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "ZARR_DEFAULT_ZARR_FORMAT": "9",
+        "ZARR_ARRAY__ORDER": "K",
+        "ZARR_BUFFER": "nowhere.Buffer",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run = undisturbed / RUN
+    process = commands.matstream(tmp_path, "report", str(run), "--out", str(tmp_path / "page"))
+    status, _, err = commands.finish(process)
+    assert (status, err) == (0, "")
+    assert (tmp_path / "page/report-cases.png").exists()
 
 
 def refusals(here: Callable, folder: Path, url: str) -> list[str]:
@@ -215,6 +232,26 @@ def test_an_answer_that_is_html_is_said_to_be_html(here, server, undisturbed):
             assert generator.url in sentence
             assert "text/html" in sentence
             assert "damaged" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://bob:s3c/ret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://bob:s3#cret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://bob:s3?cr@et@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://bob:s3\ncret@127.0.0.1:x", "http://127.0.0.1:x"),
+        ("http:/bob:s3cret@127.0.0.1:9", "http:/127.0.0.1:9"),
+        ("HTTPS://bob:s3cret@127.0.0.1:0", "HTTPS://127.0.0.1:0"),
+        ("ftp://bob:s3cret@127.0.0.1:9", "127.0.0.1:9"),
+        ("bob:s3cret@127.0.0.1:9", "127.0.0.1:9"),
+        ("bob:/s3cret@127.0.0.1:9", "127.0.0.1:9"),
+    ],
+)
+def test_a_name_and_a_password_in_an_address_that_is_refused_are_not_shown(address, shown):
+    with pytest.raises(UserError, match="must be a URL") as refused:
+        stream(address, SPEC, 0, "train", 0, 5)
+    assert str(refused.value).startswith(f"generator {shown!r}: ")
 
 
 def test_a_name_and_a_password_in_an_address_are_used_and_not_shown(here, server, undisturbed, rows):

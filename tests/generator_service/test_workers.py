@@ -109,3 +109,9 @@ def test_any_worker_sends_the_same_bytes(service):
     path = "/v1/stream?operation=svd&dim=3&count=2000"
     answers = {httpx.get(service.url + path, trust_env=False, timeout=10).content for _ in range(8)}
     assert len(answers) == 1
+
+
+@pytest.mark.parametrize("name", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
+def test_a_folder_for_the_metrics_of_other_programs_is_of_no_effect(start_server, name):
+    server = start_server(from_nothing=True, **{name: "/nowhere"})
+    assert metric(server.url, "workers") == 1

@@ -262,6 +262,17 @@ def test_a_stream_that_does_not_say_where_it_comes_from_is_refused():
     assert "spec is None" in refused(raw, FIXED, samples)
 
 
+@pytest.mark.parametrize("fingerprint", ["", "x" * 65, "é", "two\nlines", "\x1b[31m"])
+def test_a_fingerprint_that_cannot_be_shown_is_refused(fingerprint):
+    samples = SampleRange(count=3)
+    made = batches(FIXED, samples, 3)
+    raw = b"".join(map(b"".join, write_stream(made, wire.schema(FIXED, samples, fingerprint))))
+    message = refused(raw, FIXED, samples)
+    assert message.startswith("fingerprint is ")
+    assert message.isprintable()
+    assert len(message) < 200
+
+
 def test_columns_of_another_type_are_refused():
     samples = SampleRange(count=2)
     schema = wire.schema(FIXED, samples, "f")

@@ -1,5 +1,6 @@
 """The client against real sockets: a generator, and servers that misbehave in one way each."""
 
+import io
 import re
 import threading
 import time
@@ -245,6 +246,68 @@ def test_other_numerics_are_taken_and_noted_where_any_are_welcome(server):
     assert rows(made) == generate(SPEC, 0, "train", 0, 900).to_pylist()
     assert client.fingerprints == [numerics.fingerprint(), "another machine"]
     assert _fingerprints(made) == set(client.fingerprints)
+
+
+EVIL = "\x1b]0;pwned\x07\x1b[31mEVIL" + 20_000 * "x"
+
+
+def _evil_header(status: int, name: str, value: str = EVIL) -> Answer:
+    def answer(handler, spec, samples, number):
+        handler.send_response(status)
+        handler.send_header(name, value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def _evil_fingerprint(handler, spec, samples, number):
+    send(handler, body(spec, samples, fingerprint=EVIL))
+
+
+def _evil_metadata(handler, spec, samples, number):
+    sink = io.BytesIO()
+    [batch] = batches(spec, samples, samples.count)
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch, custom_metadata={EVIL: EVIL})
+    send(handler, sink.getvalue())
+
+
+def _evil_column(handler, spec, samples, number):
+    [batch] = batches(spec, samples, samples.count)
+    names = [EVIL, *batch.schema.names[1:]]
+    made = pa.Table.from_batches([batch]).rename_columns(names).replace_schema_metadata(batch.schema.metadata)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_table(made)
+    send(handler, sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _evil_header(200, "Content-Type", f"text/{EVIL}"),
+        _evil_header(200, "Content-Encoding"),
+        _evil_header(302, "Location", f"http://{EVIL}"),
+        lambda handler, *_: send(handler, EVIL.encode(), status=500),
+        _evil_fingerprint,
+        _evil_metadata,
+        _evil_column,
+    ],
+    ids=["type", "encoding", "location", "error", "fingerprint", "metadata", "column"],
+)
+def test_what_a_generator_says_is_shown_as_a_short_line_that_a_terminal_can_take(server, answer, caplog):
+    with misbehaving(answer) as (url, asked):
+        with caplog.at_level("DEBUG", "trainer"), Client([url, server]) as client:
+            list(client.stream(SPEC, 0, "train", 0, 900, request_samples=300))
+        with pytest.raises(StreamError) as refused, Client(url) as alone:
+            list(alone.stream(SPEC, 0, "train", 0, 5))
+    assert asked
+    assert client.fingerprints == [numerics.fingerprint()]
+    assert alone.fingerprints == []
+    for said in (str(refused.value), *(record.getMessage() for record in caplog.records)):
+        assert said.isprintable()
+        assert len(said) < 400
 
 
 def test_a_slow_reader_makes_the_client_wait_not_hoard():

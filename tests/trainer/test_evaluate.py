@@ -12,6 +12,7 @@ from trainer.client import Client
 from trainer.evaluate import Solver, answers, save, summaries
 from trainer.kinds import kinds_of
 from trainer.loader import StoppedError
+from trainer.report.cases import first_case
 from trainer.tokens import Ids, Tokens
 
 SPEC = StreamSpec(operation="add,transpose", dim="1-3")
@@ -124,6 +125,16 @@ def test_an_evaluation_is_kept_with_named_dimensions_in_the_order_of_the_stream(
             np.testing.assert_array_equal(target, matrix[:rows, :cols].T)
     spec = zarr.open_group(tmp_path / "evaluation.zarr", mode="r").attrs["spec"]
     assert StreamSpec.model_validate_json(spec) == SPEC
+
+
+@pytest.mark.parametrize("other", [2, 9])
+def test_an_evaluation_is_kept_in_one_format_whatever_others_are_written_in(client, tmp_path, other):
+    found = answers(Calculator(SPEC), client, SPEC, 0, "test", 20, 64)
+    with zarr.config.set(default_zarr_format=other):
+        save(found, tmp_path / "evaluation.zarr", SPEC)
+        assert first_case(tmp_path)[0] == SPEC
+    kept = zarr.open_group(tmp_path / "evaluation.zarr", mode="r", zarr_format=3)
+    assert kept["inputs"].metadata.dimension_names == ("sample", "input_row", "input_column")
 
 
 def test_an_evaluation_that_xarray_opened_is_written_as_netcdf(client, tmp_path):
