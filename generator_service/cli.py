@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from shared.loading import loading
+
 
 def serve(
     *,
@@ -34,6 +36,7 @@ def serve(
         close; it ends when standard input closes.
     """
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # set for our own workers alone, and read at import
-    from generator_service import server
+    with loading():
+        from generator_service import server
 
     server.run(host, port, workers, embedded=embedded)
