@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from generator_service import metrics
 from shared.errors import Problem, RefusedError
+from shared.spec import whole
 from shared.urls import is_key
 
 MAX_SHOWN = 1000  # characters of a path or a query: a longer one is not shown, and none of ours is
@@ -41,7 +42,7 @@ class Access(BaseSettings):
         SecretStr(""), description="keys separated by commas or lines; without any, all are let in"
     )
     rate: str | None = Field(None, description="most requests of each key, such as 600/minute")
-    max_streams: int = Field(32, ge=1, description="streams a worker sends at a time")
+    max_streams: Annotated[int, *whole(1, 10**6)] = Field(32, description="streams a worker sends at a time")
     cors_origins: str = Field(
         "", description="origins, separated by commas, whose pages may read the service"
     )

@@ -39,6 +39,11 @@ _WRITTEN = (
 _FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL)
 
 
+def possible(folder: Path) -> bool:
+    """Whether there is a folder at a path, or one can be made."""
+    return next(path for path in (folder, *folder.parents) if path.exists()).is_dir()
+
+
 def clear(folder: Path) -> None:
     """Remove what runs write, and what they left when they were killed."""
     remove_remains(folder)

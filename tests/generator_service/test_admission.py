@@ -119,8 +119,12 @@ def test_the_time_to_retry_after_is_enough_and_no_longer_than_needed(start_serve
         ({"MATSTREAM_RATE": "5/minute"}, "set MATSTREAM_API_KEYS too"),
         (KEYS | {"MATSTREAM_RATE": "often"}, "MATSTREAM_RATE='often': must be a number per second"),
         (KEYS | {"MATSTREAM_RATE": "٣/minute"}, "MATSTREAM_RATE"),
-        ({"MATSTREAM_MAX_STREAMS": "0"}, "MATSTREAM_MAX_STREAMS='0'"),
-        ({"MATSTREAM_MAX_SECONDS": "inf"}, "MATSTREAM_MAX_SECONDS='inf'"),
+        ({"MATSTREAM_MAX_STREAMS": "0"}, "MAX_STREAMS='0': must be a whole number from 1 to 1000000"),
+        ({"MATSTREAM_MAX_DIM": "abc"}, "MATSTREAM_MAX_DIM='abc': must be a whole number from 1 to 4096"),
+        (
+            {"MATSTREAM_MAX_SECONDS": "inf"},
+            "MAX_SECONDS='inf': must be a number from 1e-06 to 1e+12",
+        ),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_one_sentence(tmp_path, monkeypatch, environment, named):
