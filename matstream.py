@@ -4,25 +4,28 @@ The only file that names both sides. Each command is loaded when it is called, s
 torch and the trainer no FastAPI.
 """
 
-import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import StringIO, TextIOWrapper
-from pathlib import Path
-from typing import Annotated, Literal
 
-import cyclopts
-from cyclopts import App, Parameter, validators
-from pydantic import ValidationError
-from rich.console import Console
+from shared.loading import loading
 
-from shared.encodings import ENCODINGS
-from shared.errors import RefusedError, UserError, explain
-from shared.files import written_aside
-from shared.spec import SampleRange, StreamSpec
+with loading():
+    import logging
+    from io import StringIO, TextIOWrapper
+    from pathlib import Path
+    from typing import Annotated, Literal
+
+    import cyclopts
+    from cyclopts import App, Parameter, validators
+    from pydantic import ValidationError
+    from rich.console import Console
+
+    from shared.encodings import ENCODINGS
+    from shared.errors import RefusedError, UserError, explain
+    from shared.files import written_aside
+    from shared.spec import SampleRange, StreamSpec
 
 RUNS = Path("runs")
 Setting = dict[str, str] | None  # values of one section of a recipe, by key
@@ -115,9 +118,10 @@ def sample(
     generator
         URL of a running generator; without it the samples are made here.
     """
-    from generator_service import sample as samples_for
-    from generator_service.samples_json import MAX_JSON_SAMPLES
-    from generator_service.stream import batches, default_batch_rows
+    with loading():
+        from generator_service import sample as samples_for
+        from generator_service.samples_json import MAX_JSON_SAMPLES
+        from generator_service.stream import batches, default_batch_rows
 
     given = {
         "operation": operation,
@@ -148,7 +152,8 @@ def sample(
     if generator is None:
         made = batches(spec, samples, default_batch_rows(spec))
     else:
-        from trainer.client import stream as samples_from
+        with loading():
+            from trainer.client import stream as samples_from
 
         address = samples.model_dump()
         made = samples_from(generator, spec, **address, patience=0.0)
@@ -225,7 +230,7 @@ def train(
     fetch
         How samples travel: --fetch.KEY VALUE.
     """
-    with _loading():
+    with loading():
         from trainer import run as runs
         from trainer.cli import train_run
 
@@ -279,7 +284,7 @@ def evaluate(
         Folder for scores, answers and study; of several runs, a folder for each there. The run's own folder
         if not given.
     """
-    with _loading():
+    with loading():
         from trainer.examine import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
@@ -298,7 +303,7 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
     out
         The page or its folder; the run's own folder for one run, ./report for several, if not given.
     """
-    with _loading():
+    with loading():
         from trainer import cli
 
     cli.report(runs, out)
@@ -307,7 +312,7 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
 @app.command
 def recipes() -> None:
     """List the recipes that come with matstream."""
-    with _loading():
+    with loading():
         from trainer import cli
 
     cli.recipes()
@@ -315,11 +320,12 @@ def recipes() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one sentence on standard error and a non-zero exit."""
-    _open_streams()
-    _forget_settings_of_libraries()
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("stamina").setLevel(logging.ERROR)  # trainer.client says what it asks again, and why
     try:
+        _open_streams()
+        _forget_settings_of_libraries()
+        logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+        # trainer.client says what it asks again, and why
+        logging.getLogger("stamina").setLevel(logging.ERROR)
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except UserError as error:
@@ -370,27 +376,13 @@ def _forget_settings_of_libraries() -> None:
 
 
 @contextmanager
-def _loading() -> Iterator[None]:
-    """While libraries load, Ctrl-C ends the process at once: some would lose the exception, or fail of it."""
-
-    def end(*_: object) -> None:
-        os.write(sys.stderr.fileno(), b"matstream: interrupted\n")
-        os._exit(130)
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
 def _generators(urls: list[str] | None) -> Iterator[list[str]]:
     """The given generators, or one of our own."""
     if urls:
         yield urls
         return
-    from trainer.embedded import embedded_generator
+    with loading():
+        from trainer.embedded import embedded_generator
 
     with embedded_generator() as url:
         yield [url]

@@ -20,6 +20,12 @@ from starlette.exceptions import HTTPException
 
 from generator_service import metrics
 from shared.errors import Problem, RefusedError
+from shared.spec import whole
+from shared.urls import is_key
+
+MAX_SHOWN = 1000  # characters of a path or a query: a longer one is not shown, and none of ours is
+HIDDEN = "***"
+KEY_IN_QUERY = Problem("query", None, "has an API key in it: the header alone is for keys")
 
 _UNITS = {"second": Duration.SECOND, "minute": Duration.MINUTE, "hour": Duration.HOUR, "day": Duration.DAY}
 
@@ -36,7 +42,7 @@ class Access(BaseSettings):
         SecretStr(""), description="keys separated by commas or lines; without any, all are let in"
     )
     rate: str | None = Field(None, description="most requests of each key, such as 600/minute")
-    max_streams: int = Field(32, ge=1, description="streams a worker sends at a time")
+    max_streams: Annotated[int, *whole(1, 10**6)] = Field(32, description="streams a worker sends at a time")
     cors_origins: str = Field(
         "", description="origins, separated by commas, whose pages may read the service"
     )
@@ -47,10 +53,8 @@ class Access(BaseSettings):
         keys = _keys(value)
         if value.get_secret_value() and not keys:
             raise ValueError("must have a key in it, or not be set: without keys all are let in")
-        if not all(key.isprintable() and " " not in key for key in keys):
-            raise ValueError(
-                "has a key that no request can send: a key is visible characters, without spaces in it"
-            )
+        if not all(map(is_key, keys)):
+            raise ValueError("must be keys of plain letters, digits and signs, without spaces in them")
         return value
 
     @field_validator("rate")
@@ -68,6 +72,8 @@ class Door:
     """Lets requests in, or raises the HTTPException that says why not."""
 
     def __init__(self, access: Access) -> None:
+        self._texts = frozenset(_keys(access.api_keys))
+        self._lengths = {len(key) for key in self._texts}
         self._keys = [_digest(key.encode()) for key in _keys(access.api_keys)]
         self.private = bool(self._keys)
         self._rate = access.rate
@@ -88,8 +94,8 @@ class Door:
         request.state.key = number  # for the log, which never has the key itself
         parameters = request.scope["query_string"].decode("latin-1").split("&")
         texts = (text for part in parameters for text in (part, *part.split("=", 1)))
-        if any(self.is_key(unquote(text)) for text in texts):
-            raise RefusedError([Problem("query", None, "has an API key in it: the header alone is for keys")])
+        if any(unquote(text) in self._texts for text in texts):
+            raise RefusedError([KEY_IN_QUERY])
         if self._rate is None:
             return
         wait = await asyncio.wrap_future(self._counting.submit(_take, self._buckets[number]))
@@ -98,9 +104,21 @@ class Door:
             detail = f"this key has used up its {self._rate} requests"
             raise HTTPException(429, detail, {"Retry-After": str(wait)})
 
-    def is_key(self, text: str) -> bool:
-        """Whether a text is one of the keys."""
-        return any(self._matches(text.encode(errors="surrogateescape")))
+    def shown(self, text: str) -> str:
+        """A text of a request as it is logged and told back: not if it is long, or has a key in it."""
+        if len(text) > MAX_SHOWN:
+            return "…"
+        return HIDDEN if self.has_key(text) else text
+
+    def has_key(self, text: str) -> bool:
+        """Whether one of the keys stands in a text, plain or percent-encoded."""
+        # looked up by a hash that is secret, of each process, so that the time taken tells nothing
+        return any(
+            form[first : first + length] in self._texts
+            for form in {text, unquote(text)}
+            for length in self._lengths
+            for first in range(len(form) - length + 1)
+        )
 
     def _matches(self, given: bytes) -> list[bool]:
         # every key is compared, in constant time, so that the time taken tells nothing

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from shared.loading import loading
+
 
 def serve(
     *,
@@ -35,6 +37,7 @@ def serve(
     """
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)  # set for our own workers alone, and read at import
-    from generator_service import server
+    with loading():
+        from generator_service import server
 
     server.run(host, port, workers, embedded=embedded)

@@ -1,11 +1,16 @@
 """Connections: uvicorn's, with patience of a stated length for whoever is at the other end."""
 
 import asyncio
+import re
+from urllib.parse import unquote
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 REQUEST_SECONDS = 10  # in which the head of a request is to come
 STALL_SECONDS = 30  # in which a reader is to take what was written last: at most a piece of an answer
+
+_SCHEME_AND_HOST = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 
 
 class Connection(H11Protocol):
@@ -58,3 +63,15 @@ class Connection(H11Protocol):
     def _give_up(self, last: RequestResponseCycle | None) -> None:
         if self.cycle is last and not self._answering():
             self.transport.close()
+
+
+def in_origin_form(app: ASGIApp) -> ASGIApp:
+    """The app, to which a target like http://host/path, as HTTP/1.1 has it for proxies, is /path."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (absolute := _SCHEME_AND_HOST.match(scope["raw_path"])):
+            raw_path = scope["raw_path"][absolute.end() :] or b"/"
+            scope = {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("ascii"))}
+        await app(scope, receive, send)
+
+    return asked

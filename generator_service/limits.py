@@ -1,5 +1,7 @@
 """What the service refuses to compute, decided before anything is allocated."""
 
+from typing import Annotated
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -7,7 +9,7 @@ from generator_service.ensembles import row_layout
 from generator_service.stream import default_batch_rows, sample_bytes
 from shared.errors import Problem, RefusedError
 from shared.operations import OPERATIONS
-from shared.spec import StreamSpec, condition_number
+from shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, condition_number, number, whole
 
 # Nanoseconds of one core, drawing and certifying included, over m·n, as measured from 8×8 to 128×128
 # (docs/LOG.md): up to there LAPACK's time grows with m·n, and only later with m·n·k, k = min(m, n).
@@ -35,13 +37,17 @@ class Limits(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MATSTREAM_", frozen=True)
 
-    max_dim: int = Field(128, ge=1, description="largest dimension of an operand")
-    max_count: int = Field(10_000_000, ge=1, description="most samples a request")
-    max_seconds: float = Field(
-        3600, gt=0, allow_inf_nan=False, description="most estimated seconds of one core a request"
+    max_dim: Annotated[int, *whole(1, MAX_DIM)] = Field(128, description="largest dimension of an operand")
+    max_count: Annotated[int, *whole(1, MAX_INDEX)] = Field(10_000_000, description="most samples a request")
+    max_seconds: Annotated[float, *number(1e-6, 1e12)] = Field(
+        3600, description="most estimated seconds of one core a request"
     )
-    max_batch_bytes: int = Field(64 << 20, ge=1 << 20, description="most bytes of input and target a batch")
-    max_json_numbers: int = Field(200_000, ge=1, description="most numbers in an answer of /v1/samples")
+    max_batch_bytes: Annotated[int, *whole(1 << 20, 1 << 40)] = Field(
+        64 << 20, description="most bytes of input and target a batch"
+    )
+    max_json_numbers: Annotated[int, *whole(1, 10**9)] = Field(
+        200_000, description="most numbers in an answer of /v1/samples"
+    )
 
 
 def check_stream(limits: Limits, spec: StreamSpec, count: int, batch_rows: int | None) -> int:

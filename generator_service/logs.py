@@ -7,19 +7,17 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 from uuid import uuid4
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from generator_service import metrics
+from generator_service.admission import HIDDEN
 from generator_service.queries import PARAMETERS
 
 logger = logging.getLogger("matstream")
 
-MAX_SHOWN = 1000  # characters of a path or a query: a longer one is not logged, and none of ours is
-HIDDEN = "***"
 HEALTH = ("/healthz", "/readyz")  # asked every few seconds by whoever watches over the service
 
 _A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # of a proxy before us; anything else is replaced
@@ -50,16 +48,16 @@ def without_what_is_meant() -> Callable[[logging.LogRecord], bool]:
     return lambda record: not str(record.msg).startswith("ASGI callable returned without completing")
 
 
-def log_requests(app: ASGIApp, is_key: Callable[[str], bool]) -> ASGIApp:
+def log_requests(app: ASGIApp, shown: Callable[[str], str]) -> ASGIApp:
     """The app, each of its requests logged and counted once it has ended, however it did.
 
-    A key that stands in an address, as `is_key` tells, is not logged; nor are parameters of unknown names.
+    What clients write is logged as `shown` lets it, and without parameters of unknown names.
     """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await app(scope, receive, send)
-        request_id = _request_id(scope)
+        request_id = _request_id(scope, shown)
         status, sent, ended = 500, 0, False
         started = time.perf_counter()
 
@@ -81,12 +79,12 @@ def log_requests(app: ASGIApp, is_key: Callable[[str], bool]) -> ASGIApp:
             metrics.requests.labels(route, status).inc()
             event = {
                 "request_id": request_id.decode(),
-                "method": scope["method"],
-                "target": _target(scope, is_key),
+                "method": shown(scope["method"]),
+                "target": _target(scope, shown),
                 "status": status,
                 "bytes": sent,
                 "seconds": round(time.perf_counter() - started, 4),
-                "client": (scope.get("client") or ("",))[0],
+                "client": shown((scope.get("client") or ("",))[0]),
                 "key": scope.get("state", {}).get("key"),
             }
             text = "%(method)s %(target)s %(status)d, %(bytes)d bytes in %(seconds).3f s"
@@ -96,22 +94,17 @@ def log_requests(app: ASGIApp, is_key: Callable[[str], bool]) -> ASGIApp:
     return logged
 
 
-def _target(scope: Scope, is_key: Callable[[str], bool]) -> str:
-    """Path and query as they came, percent-encoded, so that no line breaks are in them; without secrets."""
-
-    def shown(text: str) -> str:
-        return HIDDEN if is_key(unquote(text)) else text
-
-    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
-    segments = path.split("/") if len(path) <= MAX_SHOWN else ["…"]
-    target = "/".join(map(shown, segments))
-    if len(query) > MAX_SHOWN:
-        return target + "?…"
-    parameters = (part.partition("=") for part in query.split("&") if part)
-    words = (f"{name}={shown(value)}" if name in PARAMETERS else HIDDEN for name, _, value in parameters)
-    return f"{target}?{'&'.join(words)}" if query else target
+def _target(scope: Scope, shown: Callable[[str], str]) -> str:
+    """Path and query as they came, percent-encoded, so that no line breaks are in them."""
+    path, given = shown(scope["raw_path"].decode("latin-1")), scope["query_string"].decode("latin-1")
+    query = shown(given)
+    if query == given:
+        parts = (part for part in query.split("&") if part)
+        query = "&".join(part if part.partition("=")[0] in PARAMETERS else HIDDEN for part in parts)
+    return f"{path}?{query}" if query else path
 
 
-def _request_id(scope: Scope) -> bytes:
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
-    return given if _A_REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
+def _request_id(scope: Scope, shown: Callable[[str], str]) -> bytes:
+    given: bytes = dict(scope["headers"]).get(b"x-request-id", b"")
+    usable = _A_REQUEST_ID.fullmatch(given) and shown(given.decode()) == given.decode()
+    return given if usable else uuid4().hex.encode()

@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from generator_service import metrics
+from generator_service.admission import KEY_IN_QUERY
 from shared.errors import RefusedError
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,9 +40,12 @@ async def on_refused(request: Request, error: Exception) -> Response:
     """422: a query that is wrong, over a limit, or cannot be drawn."""
     assert isinstance(error, RefusedError)
     metrics.refusals.labels("invalid").inc()
-    errors = [{"field": problem.field, "message": str(problem)} for problem in error.problems[:MAX_ERRORS]]
+    problems = error.problems
+    if request.app.state.door.has_key(request.scope["query_string"].decode("latin-1")):
+        problems = [KEY_IN_QUERY]  # the others may quote it
+    errors = [{"field": problem.field, "message": str(problem)} for problem in problems[:MAX_ERRORS]]
     detail = "; ".join(told["message"] for told in errors)
-    if (more := len(error.problems) - MAX_ERRORS) > 0:
+    if (more := len(problems) - MAX_ERRORS) > 0:
         detail += f"; and {more} more"
     return _document(422, "Refused", detail, errors)
 
@@ -49,13 +53,13 @@ async def on_refused(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Any other status, with its headers."""
     assert isinstance(error, HTTPException)
-    title, headers, path = error.detail, dict(error.headers or {}), request.url.path
-    detail = error.detail
+    title, headers, shown = error.detail, dict(error.headers or {}), request.app.state.door.shown
+    detail, path = error.detail, shown(request.scope["raw_path"].decode("latin-1"))
     if error.status_code == 404:
         detail = f"nothing is served at {path}; try /v1/catalog, /v1/samples or /v1/stream"
     elif error.status_code == 405:
         headers["Allow"] = "GET, HEAD"
-        detail = f"{request.method} is not for {path}: it answers GET and HEAD"
+        detail = f"{shown(request.method)} is not for {path}: it answers GET and HEAD"
     else:
         title = _TITLES.get(error.status_code, title)
     response = _document(error.status_code, title, detail)

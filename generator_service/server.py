@@ -18,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from generator_service.admission import Access
-from generator_service.connections import Connection
+from generator_service.connections import Connection, in_origin_form
 from generator_service.limits import Limits
 from generator_service.logs import configuration, log_requests, logger
 from shared.errors import Problem, RefusedError, UserError, explain
@@ -47,6 +47,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
         "generator_service.server:worker_app",
         factory=True,
         http=Connection,
+        ws="none",  # uvicorn would log the targets of WebSockets as they come
         h11_max_incomplete_event_size=1 << 18,  # of headers: long ones get an answer in words
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
@@ -78,7 +79,7 @@ def worker_app() -> object:
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     app = create_app()
-    return log_requests(app, app.state.door.is_key)
+    return in_origin_form(log_requests(app, app.state.door.shown))
 
 
 def _end_with(parent: BaseProcess) -> None:

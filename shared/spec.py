@@ -104,7 +104,8 @@ def _read_number(value: Any, allowed: str, low: float, high: float) -> float:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def _number(low: float, high: float) -> tuple[PlainValidator, WithJsonSchema]:
+def number(low: float, high: float) -> tuple[PlainValidator, WithJsonSchema]:
+    """Annotations for a field that is a number from `low` to `high`."""
     read = partial(_read_number, allowed=f"a number from {low:g} to {high:g}", low=low, high=high)
     return PlainValidator(read), WithJsonSchema({"type": "number", "minimum": low, "maximum": high})
 
@@ -175,8 +176,8 @@ Scale = Annotated[
     float | IntRange, PlainValidator(_read_scale), PlainSerializer(_plain), WithJsonSchema(_number_or_range)
 ]
 Structure = Annotated[str, PlainValidator(_read_structure), WithJsonSchema(_structures)]
-Noise = Annotated[float, *_number(0, 1e6)]
-Magnitude = Annotated[float, *_number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
+Noise = Annotated[float, *number(0, 1e6)]
+Magnitude = Annotated[float, *number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
 Index = Annotated[int, *whole(0, MAX_INDEX)]
 Count = Annotated[int, *whole(1, MAX_INDEX)]
 

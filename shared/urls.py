@@ -1,4 +1,4 @@
-"""Addresses of generators, as people give them, and the key for them."""
+"""Addresses of generators, as people give them, and the keys for them."""
 
 import ipaddress
 import os
@@ -6,8 +6,6 @@ import re
 from urllib.parse import urlsplit
 
 from shared.errors import UserError
-
-_KEY = re.compile(r"[!-~]+")  # what a header can carry, without spaces
 
 
 def checked_url(url: str) -> str:
@@ -41,6 +39,11 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def is_key(text: str) -> bool:
+    """Whether a text can be an API key: what every client can send in a header, without spaces."""
+    return re.fullmatch(r"[!-~]+", text) is not None
+
+
 def authorization() -> dict[str, str]:
     """The header that holds the API key of MATSTREAM_API_KEY in the environment, if there is one.
 
@@ -49,7 +52,7 @@ def authorization() -> dict[str, str]:
     key = os.environ.get("MATSTREAM_API_KEY", "").strip()
     if not key:
         return {}
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise UserError(
             "MATSTREAM_API_KEY: must be one key of plain letters, digits and signs, without spaces or line "
             "breaks in it"

@@ -68,3 +68,12 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path, before, arguments, sai
     assert done.returncode == 1
     assert re.fullmatch(rf"matstream: {said}\n", done.stderr), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("library", "arguments"), [("cyclopts", "recipes"), ("scipy", "sample add --dim 2")])
+def test_ctrl_c_while_libraries_load_is_one_line(tmp_path, library, arguments):
+    interrupted = "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    (tmp_path / f"{library}.py").write_text(f"import os, signal\n{interrupted}raise SystemExit(7)")
+    done = _in_a_shell(tmp_path, f"$MATSTREAM {arguments}")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "matstream: interrupted\n")
+    assert _in_a_shell(tmp_path, f"trap '' INT; $MATSTREAM {arguments}").returncode == 7

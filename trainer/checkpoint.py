@@ -61,12 +61,14 @@ def latest(folder: Path) -> Path | None:
 def best_weights(folder: Path) -> Path:
     """The best weights of the run in a folder, or those of an exported model.
 
-    Raises UserError if there are none.
+    Raises UserError if there are none, CheckpointError if their file is missing.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     best = max(_folders(folder / CHECKPOINTS, BEST + CHECKPOINT), default=None)
     path = (folder if best is None else best) / WEIGHTS
+    if best is not None and not path.is_file():
+        raise CheckpointError(f"{path} is missing: {remedy(best)}")
     if not path.is_file():
         raise UserError(f"{folder} holds no trained model yet: one is kept at a run's first validation")
     return path
@@ -78,7 +80,7 @@ def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
     Raises CheckpointError, naming the file, for one that is damaged, of another model or of another version.
     """
     if not (checkpoint / SUMS).is_file():
-        raise CheckpointError(f"{checkpoint} is of another version, without {SUMS}: {remedy(checkpoint)}")
+        raise CheckpointError(f"{checkpoint / SUMS} is missing: {remedy(checkpoint)}")
     load_weights(checkpoint / WEIGHTS, model, remedy(checkpoint))
     path = checkpoint / STATE
     try:

@@ -14,7 +14,7 @@ from shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from trainer.analysis import analyse
 from trainer.client import Client
 from trainer.evaluate import Answers, answers, save, summaries
-from trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY
+from trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY, possible
 from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
@@ -76,6 +76,8 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     if twice is not None:
         raise UserError(f"--out {out}: {twice.name} is the name of several, which must be evaluated apart")
     for place in places:  # what could not be replaced is found before hours of work, not after
+        if not possible(place):
+            raise UserError(f"--out {out}: {'' if place == out else f'{place} '}must be a folder")
         read_scores(place)
         answers = place / ANSWERS
         if answers.exists() and not all((answers / name).is_dir() for name in ARRAYS):

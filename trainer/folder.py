@@ -52,6 +52,11 @@ _WRITTEN = re.compile(
 )
 
 
+def possible(folder: Path) -> bool:
+    """Whether there is a folder at a path, or one can be made."""
+    return next(path for path in (folder, *folder.parents) if path.exists()).is_dir()
+
+
 def clear(folder: Path) -> None:
     """Remove the files that runs write, folders that are empty then, and what killed runs left."""
     remove_remains(folder)

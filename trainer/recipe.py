@@ -14,7 +14,7 @@ from shared.encodings import ENCODINGS, Encoding, by_name
 from shared.errors import RefusedError, UserError, conflict, explain, first_line
 from shared.spec import MAX_INDEX, Index, StreamSpec
 from trainer import checksums
-from trainer.folder import CONFIG, RECIPE
+from trainer.folder import CONFIG, RECIPE, WEIGHTS
 from trainer.kinds import kinds_of
 from trainer.magnitudes import Magnitudes, of_inputs, of_targets
 from trainer.tokens import Form, Side, Tokens
@@ -256,6 +256,8 @@ def recipe_of(folder: Path) -> Recipe:
         path = folder / RECIPE
         if not folder.exists():
             raise UserError(f"there is no folder {folder}")
+        if not path.is_file() and (folder / WEIGHTS).is_file():
+            raise UserError(f"{folder} holds a model without its {CONFIG}: copy that from the run again")
         if not path.is_file():
             raise UserError(f"{folder} holds no run: it has no {RECIPE}")
     try:

@@ -57,6 +57,8 @@ def prepare(
     if name is not None and not _is_plain(name):
         raise UserError(f"--run {name!r}: must be a plain name, not a path, of at most {MAX_NAME} bytes")
     folder = runs / (recipe_name if name is None else name)
+    if not folders.possible(folder):
+        raise UserError(f"{folder} must be a folder, or nothing yet, to hold the run")
     linked = next((folder / name for name in folders.FOLDERS if (folder / name).is_symlink()), None)
     if linked is not None:
         raise UserError(f"{linked}: must be a folder, not a link, for its run alone ({folder} may be a link)")

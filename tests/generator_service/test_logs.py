@@ -1,4 +1,6 @@
 import json
+import socket
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -7,6 +9,14 @@ def requests_logged(server):
     server.stderr.seek(0)
     lines = [json.loads(line) for line in server.stderr.read().splitlines()]
     return [line for line in lines if "request_id" in line]
+
+
+def asked(server, line, headers=""):
+    """What the service answers to a request, its line and headers as they go over the wire."""
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(f"{line} HTTP/1.1\r\nHost: h\r\n{headers}Connection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: connection.recv(1 << 16), b"")).decode()
 
 
 def test_every_request_is_a_line_of_json_with_an_id_the_client_sees(start_server):
@@ -65,8 +75,42 @@ def test_neither_keys_nor_unknown_parameters_are_logged(start_server):
     server.stderr.seek(0)
     log = server.stderr.read()
     assert "secret" not in log
-    assert f"{sample}&seed=***" in log
+    assert "/v1/samples?***" in log
     assert f"{sample}&***" in log
+
+
+def test_a_key_within_anything_of_a_request_is_neither_logged_nor_told_back(start_server):
+    server = start_server(embedded=False, MATSTREAM_API_KEYS="bob,alice-key")
+    logged = []
+    for line, header, target in (
+        ("GET /v1/samples?operation=alice-key,svd&dim=2", "", "/v1/samples?***"),
+        ("GET /v1/samples?operation=Bearer%20alice-key&dim=2", "", "/v1/samples?***"),
+        ("GET /v1/samples?operation=add&dim=2;%61lice-key", "", "/v1/samples?***"),
+        ("GET /version?my-alice-key", "", "/version?***"),
+        ("GET /v1/samples/alice-key%20", "", "***"),
+        ("GET /v1/x%61lice-key", "", "***"),
+        ("GET http://alice-key@h/no", "", "/no"),
+        ("alice-key /v1/samples", "", "/v1/samples"),
+        ("GET /no", "X-Request-ID: alice-key\r\n", "/no"),
+        ("GET /no", "X-Forwarded-For: alice-key\r\n", "/no"),
+    ):
+        for authorization in ("", "Authorization: Bearer bob\r\n"):
+            answer = asked(server, line, header + authorization)
+            assert answer.startswith("HTTP/1.1 4")
+            assert "alice-key" not in answer
+            logged.append(target)
+    httpx.get(f"{server.url}/healthz", trust_env=False)  # behind which all before it is logged
+    assert [line["target"] for line in requests_logged(server)] == logged
+    server.stderr.seek(0)
+    assert "alice-key" not in server.stderr.read()
+
+
+def test_the_usual_parameters_of_a_service_with_keys_are_logged(start_server):
+    server = start_server(embedded=False, MATSTREAM_API_KEYS="alice-key")
+    target = "/v1/samples?operation=add%2Csvd&dim=2-3"
+    httpx.get(server.url + target, trust_env=False)
+    httpx.get(f"{server.url}/healthz", trust_env=False)
+    assert [line["target"] for line in requests_logged(server)] == [target]
 
 
 def test_an_address_longer_than_any_of_ours_is_logged_in_short(start_server):
@@ -76,3 +120,13 @@ def test_an_address_longer_than_any_of_ours_is_logged_in_short(start_server):
         client.get("/x" * 30_000)
         client.get("/healthz")  # behind which all before it is logged
     assert [line["target"] for line in requests_logged(server)] == ["/v1/samples?…", "…"]
+
+
+def test_a_target_with_scheme_and_host_is_answered_and_logged_as_one_without(start_server):
+    server = start_server(embedded=False)
+    for target in ("/v1/samples?operation=add&dim=2", "/no%20where", "/?dim=2", "/"):
+        for before in ("", "http://h", "HTTPS://name:password@h:8000"):
+            absolute = before + (target.removeprefix("/") if target == "/" and before else target)
+            assert asked(server, f"GET {absolute}")[9:12] == ("404" if "where" in target else "200")
+        httpx.get(f"{server.url}/healthz", trust_env=False)
+        assert [line["target"] for line in requests_logged(server)][-3:] == [target] * 3

@@ -169,11 +169,15 @@ def test_damaged_best_weights_are_found_before_training_goes_on(tmp_path):
         checkpoint.forget_after(tmp_path, 64)
 
 
-def test_a_checkpoint_without_checksums_is_of_another_version(tmp_path):
+def test_a_file_that_is_missing_is_named(tmp_path):
     saved = checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
-    (saved / "SHA256SUMS").unlink()
-    with pytest.raises(CheckpointError, match="of another version, without SHA256SUMS: remove the folder"):
-        checkpoint.load(saved, _model(1))
+    for name in ("training.pt", "model.safetensors", "SHA256SUMS"):
+        (saved / name).unlink()
+        with pytest.raises(CheckpointError, match=rf"{name}.*: remove the folder"):
+            checkpoint.load(saved, _model(1))
+    (checkpoint.save_best(tmp_path / "checkpoints", 64, _model(0)) / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing: remove the folder"):
+        checkpoint.best_weights(tmp_path)
 
 
 def test_checksums_are_as_sha256sum_reads_them(tmp_path):

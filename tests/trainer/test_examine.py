@@ -117,6 +117,8 @@ def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
         ),
         (["runs/one/model"], "runs/one/model is an exported model, which stays as it is"),
         (["runs/two/model", "runs/one/model", "--out", "x"], "--out x: model is the name of several"),
+        (["--out", "/dev/full"], "--out /dev/full: must be a folder"),
+        (["runs/two", "--out", "runs/one/recipe.toml"], "recipe.toml/one must be a folder"),
         (["--samples", "0"], '"0" for --samples. Must be >= 1'),
         (["--samples", "1000001"], "Must be <= 1000000"),
         (["--split", "dev"], "--split"),

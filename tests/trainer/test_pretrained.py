@@ -193,6 +193,13 @@ def test_a_damaged_configuration_is_refused_by_name(mixed_run, tmp_path, content
         trainer.load(tmp_path / "model")
 
 
+def test_a_model_without_its_configuration_is_refused_by_its_name(mixed_run, tmp_path):
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    (tmp_path / "model/config.json").unlink()
+    with pytest.raises(UserError, match=r"model holds a model without its config\.json"):
+        trainer.load(tmp_path / "model")
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         trainer.load(tmp_path)

@@ -442,6 +442,13 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         report.draw(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["file", "file/in", "file/page.html"])
+def test_a_page_goes_into_a_folder_and_nowhere_else(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"{place}: must be a folder, or a page \(\.html\) in one"):
+        report.write([_run(tmp_path / "a")], tmp_path / place)
+
+
 def test_one_picture_is_drawn_of_a_finished_run_and_of_no_other(tmp_path):
     assert report.draw(_run(tmp_path / "a")).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="no result yet"):

@@ -140,6 +140,12 @@ def test_a_run_is_given_a_plain_name_by_its_flag_as_by_its_recipes_file(ready, n
     assert ready(str(path), name="plain").folder == Path("runs/plain")
 
 
+def test_a_run_is_not_begun_in_the_place_of_a_file(ready):
+    _write(Path("runs"), "mine")
+    with pytest.raises(UserError, match="runs/mine must be a folder, or nothing yet"):
+        ready(name="mine")
+
+
 def test_a_recipe_that_no_run_wrote_is_not_replaced(ready):
     _write(Path("runs/mine"), "notes.txt")
     recipe = Path("runs/mine/recipe.toml")

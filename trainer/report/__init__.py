@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from shared.errors import UserError
 from shared.files import written_aside
-from trainer.folder import ANSWERS, PAGE, PICTURE
+from trainer.folder import ANSWERS, PAGE, PICTURE, possible
 from trainer.report import figures, page
 from trainer.report.cases import cases, first_case
 from trainer.report.figures import Bars
@@ -49,6 +49,8 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     runs = read_findings(folders)
     place = out or (folders[0] if len(folders) == 1 else DEFAULT)
     path = place if place.suffix == ".html" else place / PAGE
+    if not possible(path.parent):
+        raise UserError(f"--out {place}: must be a folder, or a page (.html) in one")
     path.parent.mkdir(parents=True, exist_ok=True)
     maps = across(runs)
     pictures = _pictures(runs, maps)
