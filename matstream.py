@@ -5,7 +5,9 @@ torch and the trainer no FastAPI.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -326,7 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
         # trainer.client says what it asks again, and why
         logging.getLogger("stamina").setLevel(logging.ERROR)
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with _ended_by_sigterm():
+            app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except UserError as error:
         _fail(str(error), 1)
@@ -362,6 +365,23 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # no replacement that a program of Python put there
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the body as Ctrl-C does, so that nothing half written is left behind."""
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _forget_settings_of_libraries() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,18 @@ def test_a_generator_that_breaks_is_one_sentence(tmp_path, answer, said):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert re.search(said, done.stderr)
+
+
+def test_a_file_that_sigterm_leaves_unfinished_is_not_left_beside_others(tmp_path):
+    arguments = ("sample", "svd", "--dim", "50", "-n", "1000000", "--format", "arrow", "--out", "big.arrow")
+    process = forked(tmp_path, *arguments)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".big.arrow.*/big.arrow")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.terminate()
+    assert finish(process) == (143, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("remote", [False, True])
