@@ -65,11 +65,14 @@ def locked(folder: Path) -> Iterator[None]:
     Raises BlockingIOError if another process holds it.
     """
     while True:
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
         try:
-            descriptor = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:  # removed just now
-            continue
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            if folder.is_symlink():  # that leads nowhere
+                raise
+            continue  # removed just now
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(folder, descriptor):

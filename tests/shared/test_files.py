@@ -146,6 +146,14 @@ def test_a_lock_is_on_the_folder_that_is_there(tmp_path, monkeypatch):
         pass
 
 
+def test_only_a_folder_is_locked(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, error in {"file": NotADirectoryError, "link": FileNotFoundError}.items():
+        with pytest.raises(error), locked(tmp_path / name):
+            pass
+
+
 def test_what_is_read_and_written_anew_by_many_loses_nothing(tmp_path):
     path = tmp_path / "x"
     path.write_text("")
