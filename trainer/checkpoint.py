@@ -184,7 +184,10 @@ def _folders(folder: Path, alike: str) -> list[Path]:
 
 
 def _is_of_others(path: Path) -> bool:
-    names = {entry.name for entry in path.iterdir()}
+    try:
+        names = {entry.name for entry in path.iterdir()}
+    except FileNotFoundError:  # a trainer has removed it meanwhile
+        return True
     return bool(names) and names.isdisjoint(KEPT)
 
 
