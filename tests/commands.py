@@ -42,6 +42,8 @@ class Forked(ForkServerProcess):
         self._call, self._folder = call, folder
         self._environment = os.environ | environment
         self.out, self.err = out, err
+        for path in {out, err}:
+            path.touch()  # so that there is something to read of a process that is killed at once
 
     def run(self) -> None:
         os.chdir(self._folder)

@@ -20,7 +20,7 @@ from trainer import checkpoint, checksums
 from trainer.evaluate import Solver, solver_of
 from trainer.folder import CARD, CONFIG, MODEL, RECIPE, SUMS, WEIGHTS
 from trainer.model import build, device
-from trainer.recipe import Recipe, recipe_of
+from trainer.recipe import Recipe, differences, recipe_of
 
 BATCH = 1_000  # matrices predicted at a time
 
@@ -100,13 +100,8 @@ def load(folder: str | Path) -> Pretrained:
 
 def _check_same(written: Recipe, exported: Recipe, run: Path) -> None:
     """Raise UserError if a run's recipe.toml, which has no checksum, differs from that of its model/."""
-    for section in ("stream", "tokens", "model"):
-        now, before = (getattr(recipe, section).model_dump() for recipe in (written, exported))
-        for key, value in now.items():
-            if value != before[key]:
-                raise UserError(
-                    f"{run / RECIPE}: {section}.{key}={value!r}: must be {before[key]!r}, as in {run / MODEL}"
-                )
+    for key, now, before in differences(written, exported, "stream", "tokens", "model"):
+        raise UserError(f"{run / RECIPE}: {key}={now!r}: must be {before!r}, as in {run / MODEL}")
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -271,6 +271,15 @@ def recipe_of(folder: Path) -> Recipe:
         return read_recipe(document, {})
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def differences(recipe: Recipe, other: Recipe, *sections: str) -> Iterator[tuple[str, Any, Any]]:
+    """The keys of these sections that two recipes differ in, as section.key, and the value of either."""
+    for section in sections:
+        own, others = (getattr(each, section).model_dump() for each in (recipe, other))
+        for key, value in own.items():
+            if value != others[key]:
+                yield f"{section}.{key}", value, others[key]
 
 
 def recipe_names() -> list[str]:

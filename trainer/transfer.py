@@ -7,7 +7,7 @@ from torch import nn
 from shared.errors import UserError
 from trainer import checkpoint
 from trainer.model import Transformer
-from trainer.recipe import Recipe, recipe_of
+from trainer.recipe import Recipe, differences, recipe_of
 
 
 def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
@@ -17,11 +17,8 @@ def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
     have. Raises UserError if there are no weights, or those of a model that was made otherwise.
     """
     theirs = recipe_of(Path(folder))
-    for section in ("tokens", "model"):
-        before, now = (getattr(each, section).model_dump() for each in (theirs, recipe))
-        for key, value in now.items():
-            if value != before[key]:
-                raise UserError(f"{section}.{key}={value!r}: must be {before[key]!r}, as in {folder}")
+    for key, now, before in differences(recipe, theirs, "tokens", "model"):
+        raise UserError(f"{key}={now!r}: must be {before!r}, as in {folder}")
     path = checkpoint.best_weights(Path(folder))
     tables = {name for name, _ in model.named_parameters() if _is_table(name, model)}
     checkpoint.load_weights(path, model, "choose another run for training.start_from", tables)
