@@ -7,7 +7,8 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -119,14 +120,22 @@ async def _made_ahead(
                 made: list[pa.RecordBatch] = []
                 making.append((pool.submit(_make, following, made), made, memory))
                 following = next(rest, None)
-            done, made, memory = making.popleft()
+            done, made, memory = making[0]
             await asyncio.wrap_future(done)
+            making.popleft()
             yield made
             slots.give(slot, memory)
     finally:
         for done, made, _ in making:
-            done.cancel()
             made.clear()
+            if not done.cancel():
+                done.add_done_callback(partial(_ended_late, asyncio.get_running_loop(), slots))
+
+
+def _ended_late(loop: asyncio.AbstractEventLoop, slots: Slots, _: Future[None]) -> None:
+    """What a stream that ended left in the making is made: its memory, too, is to be returned."""
+    with suppress(RuntimeError):  # the loop is closed: the service ends
+        loop.call_soon_threadsafe(slots.ended.set)
 
 
 def _make(make: Callable[[], pa.RecordBatch], into: list[pa.RecordBatch]) -> None:

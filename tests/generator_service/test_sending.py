@@ -1,11 +1,13 @@
 import asyncio
 import io
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
 import pyarrow as pa
 import pytest
 
+from generator_service import sending
 from generator_service.sending import PIECE_BYTES, arrow
 from generator_service.slots import Slots
 from generator_service.stream import generate
@@ -57,3 +59,30 @@ def test_batches_are_made_ahead_only_where_there_is_memory_for_them(memory, most
         assert 1 <= pool.submitted <= most
         before = pool.submitted
     assert pool.submitted == before
+
+
+def test_memory_is_returned_again_once_what_a_broken_stream_left_in_the_making_is_made(monkeypatch):
+    made, go_on = threading.Event(), threading.Event()
+
+    def made_slowly(*_):
+        go_on.wait(30)
+        made.set()
+        return generate(SPEC, 0, "train", 0, 1)
+
+    async def check(pool):
+        slots = Slots(1, 0)
+        task = asyncio.create_task(sent(SampleRange(count=10), 10, slots, pool))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert slots.ended.is_set()
+        slots.ended.clear()
+        await asyncio.sleep(0.1)
+        assert not slots.ended.is_set()
+        go_on.set()
+        await asyncio.wait_for(slots.ended.wait(), 10)
+        assert made.is_set()
+
+    monkeypatch.setattr(sending, "makers", lambda *_: iter([made_slowly]))
+    with ThreadPoolExecutor(2) as pool:
+        asyncio.run(check(pool))

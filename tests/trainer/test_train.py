@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -349,20 +350,23 @@ def test_an_overwritten_run_is_not_lost_to_a_generator_that_refuses(undisturbed,
 
 def test_a_run_that_loses_its_generator_keeps_a_checkpoint_of_its_last_step(tmp_path, start_server):
     server = start_server()
-    process = train(tmp_path, "--generator", server.url, fetch__request_samples=320)
-    checkpoints = tmp_path / "runs/quickstart/checkpoints"
-    wait_for(lambda: checkpoint.latest(checkpoints), process)
+    process = train(tmp_path, "--generator", server.url, fetch__request_samples=320, training__samples=10**6)
+    newest = partial(checkpoint.latest, tmp_path / "runs/quickstart/checkpoints")
+    wait_for(lambda: newest() and int(newest().name), process)
     server.process.kill()
-    time.sleep(1)
+    wait_for(lambda: "asked again" in process.err.read_text(), process)
+    trained = -1
+    while trained < (trained := max(losses(tmp_path))):  # until it has used all samples that it has
+        time.sleep(1)
     process.terminate()
     terminated = time.monotonic()
     status, _, err = finish(process)
     assert time.monotonic() - terminated < 10
     assert status != 0
     assert "Traceback" not in err
-    assert "asked again" in err
     assert "go on with --resume" in err.splitlines()[-1]
-    assert int(checkpoint.latest(checkpoints).name) % 320 == 0
+    assert int(newest().name) == max(losses(tmp_path)) == trained
+    assert trained % 320 == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
