@@ -151,6 +151,10 @@ def sample(
         raise UserError("--format arrow needs --out FILE")
     if out is not None and out.is_dir():
         raise UserError(f"--out {out}: is a folder; must be a file")
+    if out is not None and samples_for.is_of_others(out):
+        raise UserError(
+            f"--out {out}: is there, and holds no samples that matstream wrote: choose another name"
+        )
     if generator is None:
         made = batches(spec, samples, default_batch_rows(spec))
     else:
@@ -374,7 +378,8 @@ def _ended_by_sigterm() -> Iterator[None]:
     def end(*_: object) -> None:
         sys.exit(128 + signal.SIGTERM)
 
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, end)

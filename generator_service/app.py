@@ -28,7 +28,7 @@ from generator_service.queries import (
     refuse_long_queries,
 )
 from generator_service.sending import TimedPool, arrow, etag, offered, return_memory, unchanged
-from generator_service.slots import Slots
+from generator_service.slots import Slots, busy
 from generator_service.stream import generate
 from shared.errors import Problem, RefusedError
 from shared.spec import StreamSpec
@@ -50,7 +50,7 @@ def create_app() -> FastAPI:
         generate(StreamSpec.model_validate({"operation": "eigenvalues", "dim": 3}), 0, "train", 0, 1)
         metrics.worker_starts.inc()
         metrics.workers.inc()
-        returning = asyncio.create_task(return_memory(slots, computing))
+        returning = asyncio.create_task(return_memory(slots))
         yield
         returning.cancel()
         # nobody is left to read what was still to be made
@@ -100,7 +100,7 @@ def create_app() -> FastAPI:
         if request.method == "HEAD":
             return StreamingResponse(iter(()), headers=headers, media_type=MEDIA_TYPE)
         pieces = arrow(spec, query, batch_rows, computing, slots, client_of(request))
-        return StreamingResponse(await _begun(pieces, held), headers=headers, media_type=MEDIA_TYPE)
+        return StreamingResponse(await _begun(pieces, held, request), headers=headers, media_type=MEDIA_TYPE)
 
     @v1.head("/samples", include_in_schema=False)
     @v1.get(
@@ -133,7 +133,7 @@ def create_app() -> FastAPI:
                 async for piece in offered([text], slot):
                     yield piece
 
-        return StreamingResponse(await _begun(pieces(), held), media_type="application/json")
+        return StreamingResponse(await _begun(pieces(), held, request), media_type="application/json")
 
     @v1.head("/catalog", include_in_schema=False)
     @v1.get("/catalog")
@@ -197,18 +197,37 @@ def create_app() -> FastAPI:
     return app
 
 
+_LOOK_SECONDS = 1.0  # between two looks whether the client of an answer that has not begun is still there
+
+
 async def _held() -> AsyncIterator[AsyncExitStack]:
     """What an answer holds until its last byte is sent, or its client is gone."""
     async with AsyncExitStack() as stack:
         yield stack
 
 
-async def _begun(pieces: AsyncGenerator[bytes, None], held: AsyncExitStack) -> AsyncGenerator[bytes, None]:
+async def _begun(
+    pieces: AsyncGenerator[bytes, None], held: AsyncExitStack, request: Request
+) -> AsyncGenerator[bytes, None]:
     """An answer whose first piece, which is empty, has come before the headers go out: what raises until then
-    is an answer of its own."""
+    is an answer of its own. It is given up if its client is gone, or for another's sake."""
     await held.enter_async_context(aclosing(pieces))
-    await anext(pieces)
+    task = asyncio.current_task()
+    assert task is not None
+    leaving = asyncio.create_task(_cancelled_without_client(task, request))
+    try:
+        await anext(pieces)
+    except asyncio.CancelledError:
+        raise busy() from None
+    finally:
+        leaving.cancel()
     return pieces
+
+
+async def _cancelled_without_client(task: asyncio.Task[Any], request: Request) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(_LOOK_SECONDS)
+    task.cancel()
 
 
 Held = Annotated[AsyncExitStack, Depends(_held)]

@@ -5,7 +5,7 @@ import re
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_SECONDS = 10  # in which the head of a request is to come
 STALL_SECONDS = 30  # in which a reader is to take what was written last: at most a piece of an answer
@@ -26,10 +26,13 @@ class Connection(H11Protocol):
         transport.set_write_buffer_limits(high=0)
         self._half_closed = False
         self._stalling: asyncio.TimerHandle | None = None
+        self._expecting: asyncio.TimerHandle | None = None
         self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_of_stall()
+        for timer in (self._stalling, self._expecting):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -43,6 +46,13 @@ class Connection(H11Protocol):
     def _end_of_stall(self) -> None:
         if self._stalling is not None:
             self._stalling.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        """What follows on the connection is no HTTP: it is answered so, and the request before it no more."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        super().send_400_response(msg)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._half_closed = True
@@ -58,10 +68,12 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _expect_request(self) -> None:
-        self.loop.call_later(REQUEST_SECONDS, self._give_up, self.cycle)
+        if self._expecting is not None:
+            self._expecting.cancel()
+        self._expecting = self.loop.call_later(REQUEST_SECONDS, self._give_up)
 
-    def _give_up(self, last: RequestResponseCycle | None) -> None:
-        if self.cycle is last and not self._answering():
+    def _give_up(self) -> None:
+        if not self._answering():
             self.transport.close()
 
 

@@ -6,6 +6,7 @@ names before it is imported (server.py sets it), so that any worker answers for 
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +93,10 @@ def exposition() -> bytes:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid)
+            with suppress(FileNotFoundError):  # another request has seen it too
+                mark_process_dead(pid)
+        except PermissionError:  # somebody else's, which got its number
+            pass
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return generate_latest(registry)

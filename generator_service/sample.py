@@ -1,6 +1,7 @@
 """Samples for the command line: as a table, JSON or an Arrow file."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from generator_service.targets import unique
 from shared.files import written_aside
 from shared.spec import SampleRange, StreamSpec
 from shared.wire import from_batch, select
+
+# how a table, JSON and an Arrow file begin
+_WRITTEN = re.compile(rb"[a-z_]+, sample [0-9]+\n|\{\n  \"spec\": |ARROW1.*matstream\.spec", re.DOTALL)
 
 
 def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> None:
@@ -62,6 +66,15 @@ def write_arrow(path: Path, made: Iterator[pa.RecordBatch]) -> int:
             writer.write_batch(batch)
             written += batch.num_rows
     return written
+
+
+def is_of_others(path: Path) -> bool:
+    """Whether there is a file that none of these wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(10_000)
+    return bool(beginning) and _WRITTEN.match(beginning) is None
 
 
 def _grid(matrix: NDArray[np.float64]) -> str:

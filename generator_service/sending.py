@@ -40,7 +40,7 @@ class TimedPool(ThreadPoolExecutor):
         return super().submit(timed)
 
 
-async def return_memory(slots: Slots, pool: TimedPool) -> None:
+async def return_memory(slots: Slots) -> None:
     """Return the memory of streams to the system when some have ended.
 
     What an exception has ended may be held by cycles, and what is freed by glibc's malloc.
@@ -58,7 +58,7 @@ async def return_memory(slots: Slots, pool: TimedPool) -> None:
         await slots.ended.wait()
         await asyncio.sleep(TRIM_SECONDS)
         slots.ended.clear()
-        await asyncio.wrap_future(pool.submit(collect))
+        await asyncio.to_thread(collect)
 
 
 async def arrow(

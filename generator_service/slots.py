@@ -108,10 +108,15 @@ class Slots:
         elif most > had[client] + 1:
             self._break_off(next(slot for slot in reversed(self._slots) if slot.client == greediest))
         else:
-            metrics.refusals.labels("busy").inc()
-            detail = "all slots for streams are taken: ask again"
-            raise HTTPException(503, detail, {"Retry-After": str(_RETRY_BUSY)})
+            raise busy()
 
     def _break_off(self, slot: Slot) -> None:
         slot.task.cancel()
         self._slots.remove(slot)
+
+
+def busy() -> HTTPException:
+    """What a client is told for which there is no slot, or no longer."""
+    metrics.refusals.labels("busy").inc()
+    detail = "all slots for streams are taken: ask again"
+    return HTTPException(503, detail, {"Retry-After": str(_RETRY_BUSY)})

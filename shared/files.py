@@ -5,43 +5,60 @@ import itertools
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from errno import EISDIR
+from errno import EISDIR, ELOOP, ENOLCK, ENOSYS, EWOULDBLOCK
 from pathlib import Path
 
 _ROOM = re.compile(r"\.(.+)\.matstream-(?:[0-9]+|lock)")  # where NAME is written, or held; nobody else's name
-_REPLACED = "replaced"  # in the room of a folder that takes another's place: that other one
+_REPLACED = ".replaced"  # in the room of a folder that takes another's place: that other one
+_OWN = ".own"  # beside it: which of its files are not to be kept
+_HELD_SECONDS = 60  # after which a file that another process holds is given up
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, own: str = "") -> Iterator[Path]:
     """A path for a file or a folder that takes the place of `path` once the body is done.
 
     If the body raises, what was at `path` is left as it was, and nothing beside it; a process that is killed
     leaves a folder `.NAME.matstream-PID`, removed when `path` is written again. A folder that takes another's
-    place is given that one's files, if it has no such: others may have put them there. A link is followed; a
+    place is given that one's files, which others may have put there, but for those whose path in it matches
+    the regular expression `own`. A file keeps the permissions of the one it replaces. A link is followed; a
     device or a pipe is written to directly.
 
     Raises IsADirectoryError for a file that would take a folder's place. An OSError names `path`.
     """
     with naming(path):
-        path = path.resolve()
-        if path.exists() and not path.is_file() and not path.is_dir():
+        path = _resolved(path)
+        if _is_special(path):
             yield path
             return
         remove_remains(path.parent, path.name)
         with _room(path) as room:
             aside = room / path.name
             yield aside
-            if not path.is_dir():
-                aside.replace(path)
+            if aside.is_dir():
+                (room / _OWN).write_text(own, encoding="utf-8")
+                with turn(path):
+                    _put(aside, path, room / _REPLACED, re.compile(own))
                 return
-            if not aside.is_dir():
+            if path.is_dir():
                 raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-            path.rename(room / _REPLACED)
-            aside.rename(path)
+            if path.is_file():
+                shutil.copymode(path, aside)
+            aside.replace(path)
+
+
+def _put(new: Path, path: Path, replaced: Path, own: re.Pattern[str]) -> None:
+    """Move a folder to a path; what is there to `replaced`, and of that what is not our own back."""
+    if path.is_dir():
+        path.rename(replaced)
+        new.rename(path)
+        _bring_back(replaced, path, own)
+    else:
+        new.replace(path)
 
 
 def remove_remains(folder: Path, name: str | None = None) -> None:
@@ -74,7 +91,7 @@ def locked(folder: Path) -> Iterator[None]:
                 raise
             continue  # removed just now
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(descriptor, folder)
             if _is_at(folder, descriptor):
                 yield
                 return
@@ -84,15 +101,21 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(path: Path) -> Iterator[None]:
-    """Hold a file that is read and written anew, once no other process holds it so."""
+    """Hold what is at a path, to read it and write it anew, once no other process holds it so.
+
+    Raises BlockingIOError if another process does not let go of it within a minute.
+    """
     lock = path.with_name(f".{path.name}.matstream-lock")
+    given_up = time.monotonic() + _HELD_SECONDS
     with ExitStack() as held:
         while True:
             with suppress(BlockingIOError):
                 held.enter_context(locked(lock))
                 break
+            if time.monotonic() > given_up:
+                raise BlockingIOError(EWOULDBLOCK, "another process does not finish writing it", str(path))
             time.sleep(0.01)
-        held.callback(lock.rmdir)
+        held.callback(_remove_if_empty, lock)
         yield
 
 
@@ -104,8 +127,7 @@ def remove(path: Path, names: Collection[str]) -> None:
         return
     for name in names:
         (path / name).unlink(missing_ok=True)
-    with suppress(OSError):
-        path.rmdir()
+    _remove_if_empty(path)
 
 
 @contextmanager
@@ -114,7 +136,9 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        beside = str(path.resolve().with_name(f".{path.resolve().name}."))
+        with suppress(OSError):
+            path = _resolved(path)
+        beside = str(path.with_name(f".{path.name}."))
         if error.filename is None or os.fsdecode(error.filename).startswith(beside):
             error.strerror, error.filename = error.strerror or str(error), str(path)
         raise
@@ -128,7 +152,9 @@ def _room(path: Path) -> Iterator[Path]:
             room = path.with_name(f".{path.name}.matstream-{number}")
             with suppress(BlockingIOError):  # of a process of this number in another container
                 held.enter_context(locked(room))
-                break
+                if not any(room.iterdir()):  # it holds nothing that could not be put back
+                    break
+                held.close()
         try:
             yield room
         finally:
@@ -137,19 +163,68 @@ def _room(path: Path) -> Iterator[Path]:
 
 def _clear(room: Path, path: Path) -> None:
     """Remove a room in which `path` was written, once what stood at `path` is back there, but for what was
-    written anew. May be interrupted, and done again."""
-    if (room / _REPLACED).is_dir():
-        _bring_back(room / _REPLACED, path)
+    written anew. May be interrupted, and done again. What cannot be put back stays in the room."""
+    replaced = room / _REPLACED
+    if replaced.is_dir():
+        own = re.compile((room / _OWN).read_text(encoding="utf-8"))
+        with turn(path):
+            if not os.path.lexists(path):
+                replaced.rename(path)
+            elif not _bring_back(replaced, path, own):
+                return
     shutil.rmtree(room)
 
 
-def _bring_back(old: Path, new: Path) -> None:
-    """Move what is at `old`, and not at `new`, there."""
-    if not os.path.lexists(new):
-        old.rename(new)
-    elif _is_folder(old) and _is_folder(new):
-        for entry in old.iterdir():
-            _bring_back(entry, new / entry.name)
+def _bring_back(old: Path, new: Path, own: re.Pattern[str], place: str = "") -> bool:
+    """Move the files in a folder, but those whose `place` in it is an own one, to a new folder that has none
+    of that place. Returns whether all found theirs."""
+    if _is_folder(old):
+        entries = list(old.iterdir())
+        if entries or os.path.lexists(new):
+            inside = f"{place}/" if place else ""
+            moved = [_bring_back(entry, new / entry.name, own, inside + entry.name) for entry in entries]
+            return all(moved)
+    elif own.fullmatch(place):
+        return True
+    if os.path.lexists(new):
+        return False
+    try:
+        new.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        return False
+    old.rename(new)
+    return True
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _flock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (ENOLCK, ENOSYS):
+            reason = "the file system has no locks (mount it with flock, or choose another folder)"
+            raise OSError(error.errno, reason, str(folder.parent)) from None
+        raise
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # as Python 3.11 says it
+        raise OSError(ELOOP, os.strerror(ELOOP), str(path)) from None
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is something that is neither a file nor a folder; looked at once, as it may be moved."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _is_folder(path: Path) -> bool:

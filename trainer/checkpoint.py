@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from shared.errors import UserError, first_line
 from shared.files import remove, remove_remains, written_aside
 from trainer import checksums
-from trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, KEPT, STATE, SUMS, WEIGHTS
+from trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, KEPT, OF_CHECKPOINT, STATE, SUMS, WEIGHTS
 
 _VERSION = 3  # of what the state holds; another is refused
 
@@ -41,16 +41,17 @@ def save_best(folder: Path, samples: int, model: nn.Module) -> Path:
 
 
 def forget_after(folder: Path, samples: int) -> bool:
-    """Remove best weights of more samples than these, which a run that went back has yet to see. Returns
-    whether others are there. Raises CheckpointError, naming the file, if those are damaged."""
-    found = False
-    for best in _folders(folder, BEST + CHECKPOINT):
-        if int(best.name.removeprefix(BEST)) > samples:
+    """Remove best weights of more samples than these, which a run that went back has yet to see, and all but
+    the newest others. Returns whether there are such. Raises CheckpointError, naming the file, if they are
+    damaged."""
+    found = _folders(folder, BEST + CHECKPOINT)
+    kept = [best for best in found if int(best.name.removeprefix(BEST)) <= samples][-1:]
+    for best in found:
+        if best not in kept:
             remove(best, KEPT)
-        else:
-            _read_weights(best / WEIGHTS, remedy(best))
-            found = True
-    return found
+    for best in kept:
+        _read_weights(best / WEIGHTS, remedy(best))
+    return bool(kept)
 
 
 def latest(folder: Path) -> Path | None:
@@ -159,7 +160,7 @@ def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike:
     if target not in _folders(folder, name):
         folder.mkdir(parents=True, exist_ok=True)
         remove_remains(folder)
-        with written_aside(target) as aside, ThreadPoolExecutor(1) as meanwhile:
+        with written_aside(target, OF_CHECKPOINT) as aside, ThreadPoolExecutor(1) as meanwhile:
             aside.mkdir()
             sums = meanwhile.submit(checksums.sums, files)
             for file, content in files.items():

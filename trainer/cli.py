@@ -14,7 +14,7 @@ from trainer.client import PATIENCE, Client
 from trainer.evaluate import save, summaries
 from trainer.folder import ANSWERS, RESULT
 from trainer.model import weights
-from trainer.pretrained import export, load
+from trainer.pretrained import best_of, export
 from trainer.recipe import load_recipe, recipe_names
 from trainer.run import Run, begun, write_result
 from trainer.tables import say, show_scores
@@ -81,7 +81,7 @@ def recipes() -> None:
 
 def _score(run: Run, client: Client, trained: Trained) -> dict[str, Any]:
     """Score the best model on the test samples; export it, keep its answers and the result."""
-    found = validate(run, load(run.folder).solver, client, "test")
+    found = validate(run, best_of(run.folder, run.recipe).solver, client, "test")
     result = _result(run, trained) | summaries(found)
     save(found, run.folder / ANSWERS, run.recipe.stream.spec())
     export(run.folder, run.recipe, result)

@@ -108,12 +108,7 @@ class Client:
             loop.call_soon_threadsafe(loop.stop)
 
     def expect(self, fingerprint: str) -> None:
-        """Take no samples of other numerics than these, as long as numerics="same".
-
-        Raises StreamError if others were taken already.
-        """
-        if self._numerics == "same" and self.fingerprints and self.fingerprints[-1] != fingerprint:
-            raise StreamError(_other_numerics(self._generators[0].name, self.fingerprints[-1], fingerprint))
+        """Take no samples of other numerics than these, as long as numerics="same". Before any is taken."""
         if not self.fingerprints:
             self.fingerprints.append(fingerprint)
 
@@ -275,7 +270,10 @@ class Client:
             rate = len(body) / (time.monotonic() - now)
             self._usual[spec] = max(rate, self._usual.get(spec, 0.0))
         # by a thread that every process waits for
-        batches, damage = await asyncio.to_thread(_verified, body, spec, missing)
+        try:
+            batches, damage = await asyncio.to_thread(_verified, body, spec, missing)
+        except RuntimeError:  # the process ends
+            raise asyncio.CancelledError from None
         error = error or damage
         if batches and not self._takes(batches[0]):
             found = provenance(batches[0].schema)["fingerprint"]

@@ -61,7 +61,10 @@ def _keep_alive(child: subprocess.Popen[bytes], url: str, ended: threading.Event
         if ended.wait(pause):
             return
         started = time.monotonic()
-        child, _ = _start(urlsplit(url).port or 0, ended)
+        try:
+            child, _ = _start(urlsplit(url).port or 0, ended)
+        except OSError as error:  # no memory for it, say; the one that has ended is looked at again
+            logger.warning("the embedded generator cannot be started: %s", error.strerror)
     _let_go(child)
 
 
@@ -132,6 +135,9 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
     environment = {
         name: value for name, value in os.environ.items() if not name.upper().startswith("MATSTREAM_")
     }
+    if "PYTHONPATH" in environment:  # an empty or relative part of it is the working folder, or in it
+        parts = filter(os.path.isabs, environment["PYTHONPATH"].split(os.pathsep))
+        environment["PYTHONPATH"] = os.pathsep.join(parts)
     try:
         child = subprocess.Popen(
             command,
@@ -141,6 +147,9 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
             start_new_session=True,
             env=environment | _LIMITS,
         )
+    except OSError:
+        os.close(reading)
+        raise
     finally:
         os.close(writing)
     with open(reading, encoding="ascii") as said:

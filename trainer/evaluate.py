@@ -18,6 +18,7 @@ from shared.scoring import by_tolerance, right, right_by_error, right_strictly, 
 from shared.spec import StreamSpec
 from shared.wire import flat, from_batch, select
 from trainer.client import Client
+from trainer.folder import OF_ANSWERS
 from trainer.grammar import grammar
 from trainer.kinds import Kind, kinds_of_samples
 from trainer.loader import StoppedError
@@ -207,11 +208,12 @@ def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
         name: np.concatenate([getattr(part, name) for part in found]) for name in ("errors", "index")
     }
     columns |= {name: (values[order], ("sample",)) for name, values in of_samples.items()}
-    with written_aside(path) as aside:
+    with written_aside(path, OF_ANSWERS) as aside:
         attributes = {"spec": spec.canonical(), "operations": ",".join(operations)}
-        group = zarr.open_group(aside, mode="w", zarr_format=3, attributes=attributes)
-        for name, (values, dimensions) in columns.items():
-            group.create_array(name, data=values, dimension_names=dimensions, chunks=_chunks(values))
+        with zarr.config.set(zarr.config.defaults[0]):  # whatever zarr's own settings say
+            group = zarr.open_group(aside, mode="w", zarr_format=3, attributes=attributes)
+            for name, (values, dimensions) in columns.items():
+                group.create_array(name, data=values, dimension_names=dimensions, chunks=_chunks(values))
 
 
 def _chunks(values: NDArray[Any]) -> tuple[int, ...]:

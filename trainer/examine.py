@@ -14,7 +14,7 @@ from shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from trainer.analysis import analyse
 from trainer.client import Client
 from trainer.evaluate import Answers, answers, save, summaries
-from trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY, possible
+from trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY, check_no_links, possible
 from trainer.kinds import kinds_of
 from trainer.pretrained import Pretrained, load
 from trainer.progress import working
@@ -78,6 +78,7 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     for place in places:  # what could not be replaced is found before hours of work, not after
         if not possible(place):
             raise UserError(f"--out {out}: {'' if place == out else f'{place} '}must be a folder")
+        check_no_links(place)
         read_scores(place)
         answers = place / ANSWERS
         if answers.exists() and not all((answers / name).is_dir() for name in ARRAYS):

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from shared import files
+from shared.errors import UserError
 from shared.spec import StreamSpec
 
 RECIPE = "recipe.toml"
@@ -35,18 +36,22 @@ KEPT = (WEIGHTS, STATE, SUMS)  # in a checkpoint
 
 FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL)
 
-_ARRAYS = "|".join(ARRAYS)
+# of the files in a folder that is written whole, those that we write, as a regular expression
+_ARRAY = f"({'|'.join(ARRAYS)})"
+OF_ANSWERS = rf"({_ARRAY}/)?zarr\.json|{_ARRAY}/c(/[0-9]+)+"
+OF_MODEL = "|".join(map(re.escape, (WEIGHTS, CONFIG, CARD, SUMS)))
+OF_CHECKPOINT = "|".join(map(re.escape, KEPT))
+
 _PARTS = "|".join(("curves", "accuracy", "by-operation", "by-dimension", "cases"))
 _WRITTEN = re.compile(
     "|".join(
         (
             *map(re.escape, (RECIPE, METRICS, RESULT, SCORES, STUDY, PICTURE, PAGE)),
-            rf"report-({_PARTS}|across-({'|'.join(StreamSpec.model_fields)}))\.png",
+            rf"report-({_PARTS}|across-({'|'.join(StreamSpec.model_fields)})|cases-[0-9]+-[\w.-]+)\.png",
             rf"{TENSORBOARD}/events\.out\.tfevents\.[0-9]+\..+\.[0-9]+\.[0-9]+",
-            rf"{CHECKPOINTS}/({BEST})?{CHECKPOINT}/({'|'.join(KEPT)})",
-            rf"{ANSWERS}/(({_ARRAYS})/)?zarr\.json",
-            rf"{ANSWERS}/({_ARRAYS})/c(/[0-9]+)+",
-            rf"{MODEL}/({'|'.join((WEIGHTS, CONFIG, CARD, SUMS))})",
+            rf"{CHECKPOINTS}/({BEST})?{CHECKPOINT}/({OF_CHECKPOINT})",
+            rf"{ANSWERS}/({OF_ANSWERS})",
+            rf"{MODEL}/({OF_MODEL})",
         )
     )
 )
@@ -54,13 +59,36 @@ _WRITTEN = re.compile(
 
 def possible(folder: Path) -> bool:
     """Whether there is a folder at a path, or one can be made."""
-    return next(path for path in (folder, *folder.parents) if path.exists()).is_dir()
+    return next(path for path in (folder, *folder.parents) if os.path.lexists(path)).is_dir()
+
+
+def written(folder: Path) -> list[Path]:
+    """The files of a run in its folder: what is removed when it is overwritten."""
+    if not folder.is_dir():
+        return []
+    return [path for path in _files(folder) if _WRITTEN.fullmatch(path.relative_to(folder).as_posix())]
+
+
+def check_no_links(folder: Path) -> None:
+    """Raise UserError if a file of a run, or a folder that it writes to, is a link in its folder: what is
+    written or removed there would be somebody else's. The folder itself may be one."""
+    places = [folder / name for name in FOLDERS] + written(folder)
+    places += [path for part in (CHECKPOINTS, ANSWERS) for path in (folder / part).glob("*")]
+    linked = next((path for path in places if path.is_symlink()), None)
+    if linked is not None:
+        raise UserError(
+            f"{linked}: must not be a link, but of its run alone: copy what it leads to there, or remove it "
+            f"({folder} may be a link)"
+        )
 
 
 def clear(folder: Path) -> None:
-    """Remove the files that runs write, folders that are empty then, and what killed runs left."""
+    """Remove the files that runs write, folders that are empty then, and what killed runs left; all but the
+    recipe, which says as long as that takes that this is the folder of a run, and is then written anew."""
     remove_remains(folder)
-    for path in [path for path in _files(folder) if _WRITTEN.fullmatch(path.relative_to(folder).as_posix())]:
+    for path in written(folder):
+        if path == folder / RECIPE:
+            continue
         path.unlink()
         with suppress(OSError):  # others have something in it
             for parent in path.relative_to(folder).parents[:-1]:

@@ -16,7 +16,8 @@ from shared.urls import authorization, checked_url, is_loopback, without_passwor
 from shared.wire import MEDIA_TYPE
 
 MAX_ERROR_BYTES = 64 << 10  # read of an answer that is no stream
-MAX_WRONG = 3  # wrong answers in a row, after which a generator counts as wrong
+MAX_WRONG = 3  # wrong answers in a row, after which a generator counts as wrong that never answered rightly
+WRONG_SECONDS = 60.0  # for which one that did must answer wrongly: what stands before it may be starting anew
 MAX_RETRY_AFTER = 15.0  # seconds: where no other generator answers, a longer wait is cut to this
 
 # What a request may take. A generator that has no other beside it is given the time of the slowest line that
@@ -53,17 +54,20 @@ class Generator:
     """One generator, used by the tasks of one event loop."""
 
     def __init__(self, url: str) -> None:
-        self._url = checked_url(url)
-        self.name = without_password(self._url)
-        self._http = _http(self._url)
+        self.name = without_password(checked_url(url))
+        self._http = _http(url)
         self._in_a_row = 0  # failures since its last answer
         self._wrong = 0  # wrong answers since then
+        self._wrong_since = 0.0  # the monotonic time of the first of them
+        self._wrong_for_good = False
+        self._has_answered = False
         self.failures = 0
         self.rests_until = 0.0  # the monotonic time before which it is asked only if no other answers
 
     @property
     def is_wrong(self) -> bool:
-        return self._wrong >= MAX_WRONG
+        lasted = time.monotonic() - self._wrong_since >= WRONG_SECONDS or not self._has_answered
+        return self._wrong_for_good or (self._wrong >= MAX_WRONG and lasted)
 
     async def ask(
         self, query: Mapping[str, Any], *, size: int, most: int, one: int, usual: float, hurried: bool
@@ -84,7 +88,7 @@ class Generator:
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._http.stream("GET", f"{self._url}/v1/stream", params=query, timeout=waits) as response,
+                self._http.stream("GET", f"{self.name}/v1/stream", params=query, timeout=waits) as response,
             ):
                 head = True
                 await _check(response)
@@ -110,6 +114,7 @@ class Generator:
 
     def note_answer(self) -> None:
         """It answered rightly."""
+        self._has_answered = True
         self._in_a_row = self._wrong = 0
         self.rests_until = 0.0
 
@@ -118,7 +123,10 @@ class Generator:
         self.failures += 1
         self._in_a_row += 1
         if isinstance(error, WrongError) and not brought_some:
-            self._wrong = MAX_WRONG if error.for_good else self._wrong + 1
+            if self._wrong == 0:
+                self._wrong_since = time.monotonic()
+            self._wrong += 1
+            self._wrong_for_good = error.for_good
         rest = max(_LEAST_REST * 2 ** min(self._in_a_row - 1, 10), _REST_FOR_LOST * seconds)
         if isinstance(error, UnavailableError) and error.seconds is not None:
             rest = error.seconds
@@ -141,11 +149,12 @@ async def _check(response: httpx.Response) -> None:
         raise WrongError(
             f"answered {one_line(what, 100)}, which is no stream of samples: is this a generator's address?"
         )
-    if 300 <= status < 400:
-        where = response.headers.get("location", "elsewhere").partition("/v1/stream")[0]
+    if 300 <= status < 400 and "location" in response.headers:
+        where = response.headers["location"].partition("/v1/stream")[0]
         shown = one_line(without_password(where), 200)
         raise WrongError(f"answered {status} (moved to {shown}): write the address it has moved to")
-    answered = f"answered {status}: {_detail(text)}"
+    said = _detail(text) if status >= 400 else ""
+    answered = f"answered {status}: {said}" if said else f"answered {status}"
     if status in _BUSY:
         retry_after = response.headers.get("retry-after", "")
         seconds = float(retry_after) if re.fullmatch("[0-9]{1,9}", retry_after) else None
@@ -183,7 +192,12 @@ def _http(url: str) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None)
     try:
         # no certificates are loaded where none is looked at
-        return httpx.AsyncClient(trust_env=not direct, verify=secure, headers=headers, limits=limits)
+        address = httpx.URL(url)
+        # name and password apart from the URL, which httpx logs
+        auth = (address.username, address.password) if address.userinfo else None
+        return httpx.AsyncClient(
+            trust_env=not direct, verify=secure, headers=headers, limits=limits, auth=auth
+        )
     except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
         raise UserError(_culprit(error)) from None
 

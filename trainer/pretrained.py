@@ -18,7 +18,7 @@ from shared.files import written_aside
 from shared.wire import flat
 from trainer import checkpoint, checksums
 from trainer.evaluate import Solver, solver_of
-from trainer.folder import CARD, CONFIG, MODEL, RECIPE, SUMS, WEIGHTS
+from trainer.folder import CARD, CONFIG, MODEL, OF_MODEL, RECIPE, SUMS, WEIGHTS
 from trainer.model import build, device
 from trainer.recipe import Recipe, differences, recipe_of
 
@@ -91,15 +91,24 @@ def load(folder: str | Path) -> Pretrained:
     folder = Path(folder)
     recipe = recipe_of(folder)
     if (folder / MODEL / CONFIG).is_file():
-        _check_same(recipe, recipe_of(folder / MODEL), folder)
+        _check_same(recipe, folder)
+    return best_of(folder, recipe)
+
+
+def best_of(folder: Path, recipe: Recipe) -> Pretrained:
+    """The best model in a folder, which is of this recipe. Raises UserError as `load` does."""
     model = build(recipe).to(device())
     weights = checkpoint.best_weights(folder)
     checkpoint.load_weights(weights, model, checkpoint.remedy(weights.parent))
     return Pretrained(recipe, solver_of(recipe, model))
 
 
-def _check_same(written: Recipe, exported: Recipe, run: Path) -> None:
+def _check_same(written: Recipe, run: Path) -> None:
     """Raise UserError if a run's recipe.toml, which has no checksum, differs from that of its model/."""
+    try:
+        exported = recipe_of(run / MODEL)
+    except UserError as error:
+        raise UserError(f"{error}: {checkpoint.remedy(run / MODEL)}") from None
     for key, now, before in differences(written, exported, "stream", "tokens", "model"):
         raise UserError(f"{run / RECIPE}: {key}={now!r}: must be {before!r}, as in {run / MODEL}")
 
@@ -118,7 +127,7 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
     }
     files |= {SUMS: checksums.sums(files), CARD: _edited_card(run / MODEL) or card}
-    with written_aside(run / MODEL) as aside:
+    with written_aside(run / MODEL, OF_MODEL) as aside:
         aside.mkdir()
         for name, content in files.items():
             (aside / name).write_bytes(content)

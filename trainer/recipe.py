@@ -251,7 +251,7 @@ def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str
 def recipe_of(folder: Path) -> Recipe:
     """The recipe of the run, or of the exported model, in a folder. Raises UserError if there is none."""
     path = folder / CONFIG
-    exported = path.is_file()
+    exported = path.is_file() and not (folder / RECIPE).is_file()
     if not exported:
         path = folder / RECIPE
         if not folder.exists():

@@ -59,9 +59,7 @@ def prepare(
     folder = runs / (recipe_name if name is None else name)
     if not folders.possible(folder):
         raise UserError(f"{folder} must be a folder, or nothing yet, to hold the run")
-    linked = next((folder / name for name in folders.FOLDERS if (folder / name).is_symlink()), None)
-    if linked is not None:
-        raise UserError(f"{linked}: must be a folder, not a link, for its run alone ({folder} may be a link)")
+    folders.check_no_links(folder)
     found = _contents(folder)
     begun = has_begun(folder)
     if resume:
@@ -70,6 +68,12 @@ def prepare(
         return Run(folder.name, folder, _same_recipe(recipe_of(folder), wanted), found)
     if begun and not overwrite:
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
+    kept = [path for path in folders.written(folder) if path != folder / RECIPE]
+    if kept and not overwrite:
+        raise UserError(
+            f"{folder} holds what is left of a run, such as {min(kept).relative_to(folder)}: choose another "
+            "name with --run, or replace it by --overwrite"
+        )
     files = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
     if files and RECIPE not in files:
         raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
@@ -97,8 +101,9 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
     folder, or has changed the run since it was prepared; all is left as it was then.
     """
     recipe = run.recipe
-    with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
-        next(samples)
+    if not resume:  # nothing is removed then, and which numerics are wanted is in the checkpoint
+        with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
+            next(samples)
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:

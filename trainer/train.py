@@ -42,6 +42,7 @@ def train(run: Run, client: Client) -> Trained:
     training = run.recipe.training
     state = State(run)
     position, solver = state.position, state.solver()
+    client.patience = _patience(run, position)
     if position.validated == training.samples:
         return Trained(position, None)
     if position.fingerprints:
@@ -67,8 +68,8 @@ def train(run: Run, client: Client) -> Trained:
         TrainingProgress(run.name, position.samples, training.samples) as progress,
         closing(metrics),
         closing(_loader(run, client, position.samples, solver)) as loader,
+        _told_of_waiting(client, progress),
     ):
-        client.on_waiting, client.patience = progress.waiting, _patience(run, position)
         batches = on_device(_batches(loader, training, stop), device())
         try:
             if position.samples == 0:
@@ -147,6 +148,16 @@ def _batches(loader: Loader, training: TrainingSection, stop: threading.Event) -
         yield loader.take(min(training.batch_size, training.samples - loader.position), stop)
 
 
+@contextmanager
+def _told_of_waiting(client: Client, progress: TrainingProgress) -> Iterator[None]:
+    """Let the progress say what the client waits for, as long as it is shown."""
+    before, client.on_waiting = client.on_waiting, progress.waiting
+    try:
+        yield
+    finally:
+        client.on_waiting = before
+
+
 def _patience(run: Run, position: Position) -> float:
     """Seconds that generators may be away: where much is at stake, as long as has been trained."""
     return run.recipe.fetch.patience or max(PATIENCE, position.seconds)
@@ -192,7 +203,8 @@ class _Stop(threading.Event):
 
 @contextmanager
 def _signals() -> Iterator[_Stop]:
-    """Let SIGINT and SIGTERM set an event; a second one ends the process as usual."""
+    """Let SIGINT and SIGTERM set an event; a second one ends the process as usual. One that is ignored, as
+    that of Ctrl-C is by what a script runs in the background, stays so."""
     stop = _Stop()
 
     def ask(number: int, frame: object) -> None:
@@ -200,7 +212,11 @@ def _signals() -> Iterator[_Stop]:
         stop.set()
         signal.signal(number, handlers[number])
 
-    handlers = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.signal(number, ask)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield stop
     finally:

@@ -1,6 +1,7 @@
 """What stands around the client: its environment, its folder, its key, addresses as people write them."""
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -114,6 +115,16 @@ def test_the_users_folder_is_not_imported_by_the_embedded_generator(here, tmp_pa
     )
 
 
+def test_a_pythonpath_that_means_the_working_folder_is_not_the_embedded_generators(
+    here, tmp_path, monkeypatch
+):
+    (tmp_path / "uvicorn.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", ".", "relative", str(tmp_path / "elsewhere")]))
+    status, out, err = here("train", "quickstart", **TINY)
+    assert status == 0, err
+    assert "imported" not in out + err
+
+
 def test_what_else_is_printed_is_not_taken_for_the_embedded_generators_url(here, tmp_path, monkeypatch, note):
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(f"print('http://{NOBODY}', flush=True)\n")
@@ -178,8 +189,12 @@ def test_how_a_notebook_draws_and_others_write_arrays_is_of_no_effect(undisturbe
         "ZARR_DEFAULT_ZARR_FORMAT": "9",
         "ZARR_ARRAY__ORDER": "K",
         "ZARR_BUFFER": "nowhere.Buffer",
+        "HOME": str(tmp_path),
     }.items():
         monkeypatch.setenv(name, value)
+    (tmp_path / ".config/zarr").mkdir(parents=True)
+    (tmp_path / ".config/zarr/zarr.yaml").write_text("codec_pipeline:\n  path: nowhere.Pipeline\n")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     run = undisturbed / RUN
     process = commands.matstream(tmp_path, "report", str(run), "--out", str(tmp_path / "page"))
     status, _, err = commands.finish(process)

@@ -105,6 +105,15 @@ def test_a_key_within_anything_of_a_request_is_neither_logged_nor_told_back(star
     assert "alice-key" not in server.stderr.read()
 
 
+def test_a_body_that_is_no_http_is_answered_and_leaves_no_traceback(start_server):
+    server = start_server(embedded=False)
+    answer = asked(server, "POST /v1/samples", "Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert answer.startswith("HTTP/1.1 4")
+    httpx.get(f"{server.url}/healthz", trust_env=False)
+    server.stderr.seek(0)
+    assert "Traceback" not in server.stderr.read()
+
+
 def test_the_usual_parameters_of_a_service_with_keys_are_logged(start_server):
     server = start_server(embedded=False, MATSTREAM_API_KEYS="alice-key")
     target = "/v1/samples?operation=add%2Csvd&dim=2-3"

@@ -66,11 +66,23 @@ def test_no_digit_is_cut_where_a_table_is_too_wide(tmp_path, operation, dim):
 @pytest.mark.parametrize("form", ["table", "json", "arrow"])
 def test_a_file_is_left_as_it_was_if_the_samples_cannot_be_made(tmp_path, form):
     kept = tmp_path / "kept"
-    kept.write_text("precious")
-    done = sample(tmp_path, "add", "--dim", "3", "--max-abs", "1e-9", "--format", form, "--out", "kept")
+    arguments = ("add", "--dim", "3", "--format", form, "--out", "kept")
+    assert sample(tmp_path, *arguments).returncode == 0
+    before = kept.read_bytes()
+    assert sample(tmp_path, *arguments).returncode == 0
+    done = sample(tmp_path, *arguments, "--max-abs", "1e-9")
     assert done.returncode != 0
-    assert kept.read_text() == "precious"
+    assert kept.read_bytes() == before
     assert list(tmp_path.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "arrow"])
+def test_a_file_that_holds_no_samples_is_not_replaced(tmp_path, form):
+    (tmp_path / "novel").write_text("It was a dark and stormy night, sample 1")
+    done = sample(tmp_path, "add", "--dim", "3", "--format", form, "--out", "novel")
+    assert done.returncode == 1
+    assert "--out novel: is there, and holds no samples that matstream wrote" in done.stderr
+    assert (tmp_path / "novel").read_text() == "It was a dark and stormy night, sample 1"
 
 
 def test_samples_may_be_written_to_a_pipe_and_through_a_link(tmp_path):

@@ -65,7 +65,7 @@ def test_what_others_put_into_a_folder_outlives_its_replacement(tmp_path):
         (tmp_path / "x" / name).mkdir(parents=True)
         (tmp_path / "x" / name / name).write_text("old")
         (tmp_path / "x" / name / "same").write_text("old")
-    with written_aside(tmp_path / "x") as aside:
+    with written_aside(tmp_path / "x", "both/same|old/both") as aside:
         (aside / "both").mkdir(parents=True)
         (aside / "both/new").write_text("new")
         (aside / "both/same").write_text("new")
@@ -73,6 +73,66 @@ def test_what_others_put_into_a_folder_outlives_its_replacement(tmp_path):
     assert _names(tmp_path / "x/both") == ["both", "new", "same"]
     assert (tmp_path / "x/both/same").read_text() == "new"
     assert _names(tmp_path) == ["x"]
+
+
+def test_what_was_written_before_does_not_come_back(tmp_path):
+    for name in ("a", "b/c", "b/d", "theirs/e"):
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).write_text("old")
+    with written_aside(tmp_path / "x", "a|b/c|f") as aside:
+        aside.mkdir()
+        (aside / "f").write_text("new")
+    assert sorted(str(path.relative_to(tmp_path / "x")) for path in (tmp_path / "x").rglob("*")) == [
+        *("b", "b/d", "f", "theirs", "theirs/e")
+    ]
+    assert _names(tmp_path) == ["x"]
+
+
+def test_what_cannot_be_put_back_is_kept_beside(tmp_path):
+    (tmp_path / "x/a").mkdir(parents=True)
+    (tmp_path / "x/a/theirs").write_text("theirs")
+    for _ in range(2):
+        with written_aside(tmp_path / "x", "a") as aside:
+            aside.mkdir()
+            (aside / "a").write_text("new")
+    assert (tmp_path / "x/a").read_text() == "new"
+    assert [path.read_text() for path in tmp_path.rglob("theirs")] == ["theirs"]
+
+
+def test_processes_that_replace_one_folder_lose_nothing_of_others(tmp_path):
+    (tmp_path / "x/inputs").mkdir(parents=True)
+    for name in ("x/notes", "x/inputs/theirs"):
+        (tmp_path / name).write_text("theirs")
+    code = """
+import sys
+from pathlib import Path
+from shared.files import written_aside
+for number in range(150):
+    with written_aside(Path(sys.argv[1]), "inputs/ours|ours") as aside:
+        (aside / "inputs").mkdir(parents=True)
+        (aside / "inputs/ours").write_text(str(number))
+        if number % 3:
+            (aside / "ours").write_text(str(number))
+"""
+    both = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "x"]) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    found = sorted(str(path.relative_to(tmp_path / "x")) for path in (tmp_path / "x").rglob("*"))
+    assert [name for name in found if name != "ours"] == ["inputs", "inputs/ours", "inputs/theirs", "notes"]
+    assert _names(tmp_path) == ["x"]
+
+
+def test_a_file_keeps_its_permissions(tmp_path):
+    (tmp_path / "x").touch()
+    (tmp_path / "x").chmod(0o600)
+    with written_aside(tmp_path / "x") as aside:
+        aside.write_text("new")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_another_process_does_not_let_go_of_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_HELD_SECONDS", 0.1)
+    with turn(tmp_path / "x"), pytest.raises(BlockingIOError, match="does not finish"), turn(tmp_path / "x"):
+        pass
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])

@@ -137,6 +137,20 @@ def test_an_evaluation_is_kept_in_one_format_whatever_others_are_written_in(clie
     assert kept["inputs"].metadata.dimension_names == ("sample", "input_row", "input_column")
 
 
+def test_an_evaluation_takes_nothing_over_from_the_one_before_it(client, tmp_path):
+    """Zarr writes no file for an array of zeros: those of right answers, or of one operation."""
+    off = answers(Calculator(SPEC, off=1.2), client, SPEC, 0, "test", 60, 60)
+    transposes = StreamSpec(operation="transpose", dim=2)
+    right = answers(Calculator(transposes), client, transposes, 0, "test", 20, 20)
+    save(off, tmp_path / "evaluation.zarr", SPEC)
+    (tmp_path / "evaluation.zarr/notes").write_text("theirs")
+    save(right, tmp_path / "evaluation.zarr", transposes)
+    group = zarr.open_group(tmp_path / "evaluation.zarr", mode="r")
+    assert group["errors"][:].tolist() == right[0].errors.tolist() == [0] * 20
+    assert group["operation"][:].tolist() == [0] * 20
+    assert (tmp_path / "evaluation.zarr/notes").read_text() == "theirs"
+
+
 def test_an_evaluation_that_xarray_opened_is_written_as_netcdf(client, tmp_path):
     xarray = pytest.importorskip("xarray")
     save(answers(Calculator(SPEC), client, SPEC, 0, "test", 20, 64), tmp_path / "evaluation.zarr", SPEC)

@@ -1,5 +1,6 @@
 """The folder of a run: who may begin there, and what of it is ever removed."""
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +83,27 @@ def test_all_that_training_scoring_and_reporting_write_is_removed(here, mixed_ru
         assert _files(folder) == set()
     shutil.copytree(mixed_run, "mixed")
     folders.clear(Path("mixed"))
-    assert list(Path("mixed").iterdir()) == []
+    assert [path.name for path in Path("mixed").iterdir()] == ["recipe.toml"]
+
+
+def test_a_kill_while_a_run_is_removed_leaves_one_that_can_be_replaced(ready, monkeypatch):
+    _train(ready())
+    total, unlink = len(_files(Path("runs/quickstart"))), Path.unlink
+    for number in range(1, total + 1):
+        shutil.copytree("runs/quickstart", f"runs/killed-{number}")
+        left = number
+
+        def killed(path: Path, **how: bool) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            unlink(path, **how)
+
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr(Path, "unlink", killed)
+            folders.clear(Path(f"runs/killed-{number}"))
+        _train(ready(name=f"killed-{number}", overwrite=True))
 
 
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
@@ -108,10 +129,42 @@ def test_what_lies_behind_a_link_is_not_touched(ready, name):
     Path("runs/other").mkdir()
     Path("runs/other", name).symlink_to(Path("runs/quickstart", name).resolve())
     before = _files(Path("runs/quickstart"))
-    with pytest.raises(UserError, match=f"runs/other/{name}: must be a folder, not a link"):
+    with pytest.raises(UserError, match=f"runs/other/{name}: must not be a link"):
         ready(name="other")
     folders.clear(Path("runs/other"))
     assert _files(Path("runs/quickstart")) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("metrics.jsonl", "result.json", "recipe.toml", "report-curves.png"),
+        *("checkpoints/000000000064", "checkpoints/000000000064/training.pt", "evaluation.zarr/inputs/c/0"),
+    ],
+)
+@pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}])
+def test_a_run_of_links_is_neither_gone_on_with_nor_replaced(ready, name, how):
+    _train(ready())
+    shutil.copytree("runs/quickstart", "runs/other")
+    link = Path("runs/other", name)
+    shutil.rmtree(link) if link.is_dir() else link.unlink()
+    link.symlink_to(Path("runs/quickstart", name).resolve())
+    with pytest.raises(UserError, match=f"{link}: must not be a link"):
+        ready(name="other", **how)
+
+
+@pytest.mark.parametrize(
+    "kept", ["model/model.safetensors", "checkpoints/best-000000000064/model.safetensors"]
+)
+def test_what_is_left_of_a_run_is_replaced_only_where_that_is_asked_for(ready, kept):
+    _train(ready())
+    run = Path("runs/quickstart")
+    shutil.rmtree(run)
+    _write(run, kept)
+    (run / "recipe.toml").write_text(write_recipe(ready(name="other").recipe))
+    with pytest.raises(UserError, match=f"holds what is left of a run, such as {kept}: choose another name"):
+        ready()
+    _train(ready(overwrite=True))
 
 
 def test_a_run_is_not_begun_where_another_process_trains(ready):

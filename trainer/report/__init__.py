@@ -33,6 +33,8 @@ def draw(folder: Path) -> Path:
     if run.result is None:
         raise UserError(f"{folder} has no result yet: finish it with matstream train --resume")
     path = folder / PICTURE
+    if path.is_symlink():
+        raise UserError(f"{path}: is a link, and what it leads to would be replaced: remove it")
     _save(path, _overview(run).png)
     return path
 
@@ -59,6 +61,8 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     for file in (path, *files):
         if place not in folders and _is_of_others(file):
             raise UserError(f"--out {place}: {file}, which is not of a report, would be replaced")
+        if file.is_symlink():
+            raise UserError(f"{file}: is a link, and what it leads to would be replaced: remove it")
     for file, picture in zip(files, pictures, strict=True):
         _save(file, picture.png)
     with written_aside(path) as aside:
@@ -173,7 +177,9 @@ def _picture(
     name: str, make: Callable[[], Figure], alt: str, caption: str = "", *, run: str = "", wide: bool = False
 ) -> Picture:
     content = io.BytesIO()
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever a matplotlibrc says
+        mpl.rcParams.update(figures.STYLE)
         figure = make()
         figure.savefig(content, format="png", metadata={"Software": "matstream"})
     width, height = (round(PIXELS * inches) for inches in figure.get_size_inches())

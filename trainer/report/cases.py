@@ -54,8 +54,9 @@ def first_case(folder: Path) -> tuple[StreamSpec, Case]:
 @contextmanager
 def _read(path: Path) -> Iterator[tuple[StreamSpec, Any]]:
     try:
-        group = zarr.open_group(path, mode="r")
-        yield StreamSpec.model_validate_json(group.attrs["spec"]), group
+        with zarr.config.set(zarr.config.defaults[0]):  # whatever zarr's own settings say
+            group = zarr.open_group(path, mode="r")
+            yield StreamSpec.model_validate_json(group.attrs["spec"]), group
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path} cannot be read ({reason}): score the run again") from None
