@@ -19,6 +19,7 @@ from shared.spec import StreamSpec
 from tests import commands
 from tests.faults.proxy import (
     MISBEHAVIOURS,
+    answering,
     computed_elsewhere,
     every_third,
     misbehaving,
@@ -128,6 +129,14 @@ def test_a_generator_that_always_answers_badly_is_one_sentence(server, note, nam
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("connections", [1, 4])
+def test_a_spell_of_wrong_answers_is_waited_for_of_a_generator_that_answered_rightly(server, connections):
+    with misbehaving(server, answering(404, b"x"), lambda number: 8 <= number < 16) as other:
+        batches = stream(other.url, SPEC, 0, "train", 0, 3000, request_samples=100, connections=connections)
+        assert sum(batch.num_rows for batch in batches) == 3000
+    assert other.misbehaved == 8
+
+
 def test_a_slow_generator_that_is_alone_is_read_to_the_end(server, made, rows, note):
     with misbehaving(server, MISBEHAVIOURS["100 KB/s"]) as slow:
         begun = time.monotonic()
@@ -239,6 +248,13 @@ def test_a_run_goes_on_with_the_generator_whose_numerics_it_began_with(server, u
     [only] = result_of(tmp_path)["fingerprints"]
     assert only["start"] == 0
     note("a run, one generator of other numerics", times=1, outcome="identical", seconds=seconds)
+
+
+def test_a_run_is_resumed_with_the_generator_whose_numerics_it_began_with(server, tmp_path):
+    assert start(tmp_path, "--generator", server, training__time_limit=1e-9).wait() == 1
+    with misbehaving(server, computed_elsewhere) as other:
+        status = start(tmp_path, "--resume", "--generator", other.url, "--generator", server).wait()
+    assert status == 0, said(tmp_path)
 
 
 def test_a_run_that_may_mix_numerics_records_each_of_them(server, tmp_path, note):

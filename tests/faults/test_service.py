@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import socket
 import statistics
+import struct
 import threading
 import time
 from urllib.parse import urlsplit
@@ -189,6 +190,42 @@ def test_a_client_may_have_all_slots_but_not_keep_them_from_another(start_server
     taken = [connection for connection in (*greedy, *other[:2]) if is_broken_off(connection)]
     assert len(taken) == 3
     assert set(greedy[2:]) < set(taken)  # the newest
+
+
+def test_a_stream_that_has_not_begun_is_broken_off_with_an_answer(start_server, closing):
+    server = start_server(MATSTREAM_MAX_STREAMS="4")
+    waiting = [closing(ask(server, LARGE)) for _ in range(4)]  # two hold the memory, two wait for it
+    time.sleep(1)
+    assert closing(ask(server, SMALL, source="127.0.0.2")).recv(12).endswith(b"200")
+    status = waiting[-1].recv(1 << 16)
+    assert status.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in status
+    server.stderr.seek(0)
+    assert "without starting response" not in server.stderr.read()
+
+
+def test_clients_who_are_gone_keep_neither_slots_nor_their_place_in_the_line(start_server, closing):
+    server = start_server(MATSTREAM_MAX_STREAMS="6")
+    readers = [closing(ask(server, LARGE)) for _ in range(2)]
+    ended = threading.Event()
+
+    def read_slowly():
+        while not ended.wait(0.2):
+            for reader in readers:
+                reader.recv(300_000)
+
+    reading = threading.Thread(target=read_slowly)
+    reading.start()
+    time.sleep(1)
+    for _ in range(4):
+        gone = ask(server, LARGE)
+        time.sleep(0.1)
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        gone.close()
+    time.sleep(3)
+    assert closing(ask(server, SMALL)).recv(12).endswith(b"200")
+    ended.set()
+    reading.join()
 
 
 def read_by_64(url):

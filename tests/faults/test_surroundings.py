@@ -145,6 +145,13 @@ def test_a_key_is_sent_without_the_space_around_it(here, start_server, monkeypat
         assert here("sample", "transpose", "--dim", "2", "--generator", locked)[0] == 0
 
 
+def test_a_password_in_an_address_is_in_no_log(server, caplog):
+    caplog.set_level(logging.DEBUG)
+    list(stream(server.replace("//", "//name:s3cret@"), SPEC, 0, "train", 0, 5))
+    assert "/v1/stream" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 @pytest.mark.parametrize("key", ["the key", "the\nkey", "clé", "ключ"])
 def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
     here, server, monkeypatch, caplog, key

@@ -1,7 +1,9 @@
 """uvicorn's connections as ours are, on a socket of this process."""
 
 import asyncio
+import gc
 import socket
+import weakref
 
 import pytest
 import uvicorn
@@ -48,6 +50,24 @@ async def endless(scope, receive, send):
         await send({"type": "http.response.body", "body": PIECE, "more_body": True})
         await asyncio.sleep(0)
     await send({"type": "http.response.body", "body": b""})
+
+
+def test_nothing_is_held_of_a_connection_that_is_gone():
+    async def short(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def talk(reader, writer, made):
+        for _ in range(3):
+            writer.write(REQUEST)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await asyncio.sleep(0.1)
+        held = weakref.ref(made.pop())
+        gc.collect()
+        return held()
+
+    assert served(short, talk) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

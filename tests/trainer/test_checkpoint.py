@@ -61,6 +61,16 @@ def test_best_weights_of_samples_yet_to_be_seen_are_forgotten(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("left", [[], ["SHA256SUMS"], ["SHA256SUMS", "model.safetensors"]])
+def test_a_kill_while_the_best_weights_before_are_removed_leaves_those_that_count(tmp_path, left):
+    saved = checkpoint.save_best(tmp_path, 320, _model(0))
+    (tmp_path / "best-000000000160").mkdir()
+    for name in left:
+        (tmp_path / "best-000000000160" / name).write_bytes(b"cut")
+    assert checkpoint.forget_after(tmp_path, 320)
+    assert list(tmp_path.iterdir()) == [saved]
+
+
 def test_a_checkpoint_that_was_being_written_does_not_exist(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 64, _model(0), STATE, keep=2)
 

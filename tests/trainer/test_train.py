@@ -1,12 +1,14 @@
 """Training as a user runs it: real processes, signals, and what they leave behind."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +25,10 @@ import trainer
 from tests.commands import Forked, finish, forked, matstream
 from trainer import checkpoint
 from trainer.kinds import kinds_of
-from trainer.recipe import recipe_names, recipe_of
+from trainer.recipe import FetchSection, recipe_names, recipe_of
+from trainer.run import prepare
+from trainer.state import Position
+from trainer.train import _patience, _signals
 
 SEQUENTIAL = {"tokens__input_form": "sequential", "tokens__output_form": "sequential"}
 TINY = {
@@ -306,6 +311,49 @@ def test_a_run_started_from_another_goes_on_from_its_weights_even_when_they_are_
     assert len(first["write.coordinates.1.weight"]) == len(old["write.coordinates.1.weight"]) + 1
     status, _, err = here(*few_shot, "--resume", **(larger | {"training__time_limit": 1e9}))
     assert status == 0, err
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As that of Ctrl-C is by what a script runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _signals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop.wait(0.1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_generators_may_be_away_for_as_long_as_was_trained(undisturbed):
+    run = prepare(
+        "quickstart", name=None, runs=undisturbed / "runs", resume=False, overwrite=True, overrides={}
+    )
+    assert [_patience(run, Position(seconds=seconds)) for seconds in (0.0, 59.0, 7200.0)] == [60, 60, 7200]
+    chosen = run.recipe.model_copy(update={"fetch": FetchSection(patience=5.0)})
+    assert _patience(replace(run, recipe=chosen), Position(seconds=7200.0)) == 5
+
+
+@pytest.mark.parametrize("damage", ["config.json", "SHA256SUMS"])
+def test_a_damaged_export_is_made_anew_when_the_run_is_resumed(here, undisturbed, tmp_path, server, damage):
+    run = tmp_path / "runs/quickstart"
+    shutil.copytree(undisturbed / "runs/quickstart", run)
+    (run / "model" / damage).write_text("nonsense")
+    status, _, err = here("evaluate", "runs/quickstart", "--generator", server)
+    assert status != 0
+    assert "model/config.json cannot be read" in err
+    assert "where train --resume exports it anew" in err
+    status, _, err = here("train", "quickstart", "--resume", "--generator", server, **TINY)
+    assert status == 0, err
+    assert here("evaluate", "runs/quickstart", "--generator", server)[0] == 0
+
+
+def test_a_config_json_of_somebodys_in_a_run_is_not_taken_for_ours(here, undisturbed, tmp_path, server):
+    run = tmp_path / "runs/quickstart"
+    shutil.copytree(undisturbed / "runs/quickstart", run)
+    (run / "config.json").write_text("mine")
+    assert here("evaluate", "runs/quickstart", "--generator", server)[0] == 0
+    assert here("train", "quickstart", "--resume", "--generator", server, **TINY)[0] == 0
+    assert (run / "config.json").read_text() == "mine"
 
 
 def test_a_time_limit_stops_every_go_with_a_checkpoint(tmp_path, server):
