@@ -1,16 +1,14 @@
 import os
+import threading
 
 import psutil
+import pytest
 
+from shared.spec import StreamSpec
 from trainer import embedded
-from trainer.client import Client
+from trainer.client import stream
 
-
-def _answered(url: str) -> bool:
-    with Client(url, patience=60) as client:
-        from shared.spec import StreamSpec
-
-        return len(list(client.stream(StreamSpec(operation="add", dim=2), 0, "train", 0, 5))) == 1
+SPEC = StreamSpec(operation="add", dim=2)
 
 
 def test_a_generator_that_cannot_be_started_again_at_once_is_later(monkeypatch, caplog):
@@ -23,15 +21,24 @@ def test_a_generator_that_cannot_be_started_again_at_once_is_later(monkeypatch, 
                 raise OSError(12, "Cannot allocate memory")
             return begin(*arguments, **how)
 
-        before = len(os.listdir("/proc/self/fd"))
         monkeypatch.setattr(embedded.subprocess, "Popen", no_memory)
         for child in psutil.Process().children():
             if "--embedded" in child.cmdline():
                 child.kill()
-        assert _answered(url)
+        assert len(list(stream(url, SPEC, 0, "train", 0, 5, patience=60))) == 1
         assert failed
-        assert len(os.listdir("/proc/self/fd")) <= before + 2
     assert "cannot be started: Cannot allocate memory" in caplog.text
+
+
+def test_a_start_that_fails_leaves_no_file_open(monkeypatch):
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(embedded.subprocess, "Popen", no_memory)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Cannot allocate"):
+        embedded._start(0, threading.Event())
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_signal_to_all_processes_of_a_terminal_reaches_the_trainer_alone():
