@@ -128,7 +128,6 @@ def test_a_generator_that_always_answers_badly_is_one_sentence(server, note, nam
     note(f"{name}: always", times=bad.misbehaved, outcome="refused", seconds=seconds)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("connections", [1, 4])
 def test_a_spell_of_wrong_answers_is_waited_for_of_a_generator_that_answered_rightly(server, connections):
     with misbehaving(server, answering(404, b"x"), lambda number: 8 <= number < 16) as other:
@@ -137,6 +136,7 @@ def test_a_spell_of_wrong_answers_is_waited_for_of_a_generator_that_answered_rig
     assert other.misbehaved == 8
 
 
+@pytest.mark.long
 def test_a_slow_generator_that_is_alone_is_read_to_the_end(server, made, rows, note):
     with misbehaving(server, MISBEHAVIOURS["100 KB/s"]) as slow:
         begun = time.monotonic()
