@@ -136,10 +136,10 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        real = path
         with suppress(OSError):
-            path = _resolved(path)
-        beside = str(path.with_name(f".{path.name}."))
-        if error.filename is None or os.fsdecode(error.filename).startswith(beside):
+            real = _resolved(path)
+        if error.filename is None or os.fsdecode(error.filename).startswith(f"{real.parent}/.{real.name}."):
             error.strerror, error.filename = error.strerror or str(error), str(path)
         raise
 

@@ -128,7 +128,7 @@ def test_a_generator_that_always_answers_badly_is_one_sentence(server, note, nam
     note(f"{name}: always", times=bad.misbehaved, outcome="refused", seconds=seconds)
 
 
-@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("connections", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_a_spell_of_wrong_answers_is_waited_for_of_a_generator_that_answered_rightly(server, connections):
     with misbehaving(server, answering(404, b"x"), lambda number: 8 <= number < 16) as other:
         batches = stream(other.url, SPEC, 0, "train", 0, 3000, request_samples=100, connections=connections)

@@ -204,6 +204,7 @@ def test_a_stream_that_has_not_begun_is_broken_off_with_an_answer(start_server, 
     assert "without starting response" not in server.stderr.read()
 
 
+@pytest.mark.long
 def test_clients_who_are_gone_keep_neither_slots_nor_their_place_in_the_line(start_server, closing):
     server = start_server(MATSTREAM_MAX_STREAMS="6")
     readers = [closing(ask(server, LARGE)) for _ in range(2)]
