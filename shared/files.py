@@ -42,23 +42,15 @@ def written_aside(path: Path, own: str = "") -> Iterator[Path]:
             if aside.is_dir():
                 (room / _OWN).write_text(own, encoding="utf-8")
                 with turn(path):
-                    _put(aside, path, room / _REPLACED, re.compile(own))
+                    if path.is_dir():
+                        path.rename(room / _REPLACED)  # of it, what is not our own is brought back at the end
+                    aside.rename(path)
                 return
             if path.is_dir():
                 raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
             if path.is_file():
                 shutil.copymode(path, aside)
             aside.replace(path)
-
-
-def _put(new: Path, path: Path, replaced: Path, own: re.Pattern[str]) -> None:
-    """Move a folder to a path; what is there to `replaced`, and of that what is not our own back."""
-    if path.is_dir():
-        path.rename(replaced)
-        new.rename(path)
-        _bring_back(replaced, path, own)
-    else:
-        new.replace(path)
 
 
 def remove_remains(folder: Path, name: str | None = None) -> None:

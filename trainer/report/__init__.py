@@ -33,8 +33,7 @@ def draw(folder: Path) -> Path:
     if run.result is None:
         raise UserError(f"{folder} has no result yet: finish it with matstream train --resume")
     path = folder / PICTURE
-    if path.is_symlink():
-        raise UserError(f"{path}: is a link, and what it leads to would be replaced: remove it")
+    _check_no_link(path)
     _save(path, _overview(run).png)
     return path
 
@@ -61,13 +60,17 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     for file in (path, *files):
         if place not in folders and _is_of_others(file):
             raise UserError(f"--out {place}: {file}, which is not of a report, would be replaced")
-        if file.is_symlink():
-            raise UserError(f"{file}: is a link, and what it leads to would be replaced: remove it")
+        _check_no_link(file)
     for file, picture in zip(files, pictures, strict=True):
         _save(file, picture.png)
     with written_aside(path) as aside:
         aside.write_text(page.write(runs, maps, pictures), encoding="utf-8")
     return path
+
+
+def _check_no_link(path: Path) -> None:
+    if path.is_symlink():
+        raise UserError(f"{path}: is a link, and what it leads to would be replaced: remove it")
 
 
 def _is_of_others(path: Path) -> bool:
