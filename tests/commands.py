@@ -11,6 +11,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from matstream import main
+from trainer.report import figures
+
+# pictures of few points, for most of a small run's time would go into them
+figures.STYLE |= {"figure.dpi": 25, "savefig.dpi": 25}
 
 # what has loaded once all that commands load, which takes seconds; Forked are forked from it
 multiprocessing.get_context("forkserver").set_forkserver_preload(

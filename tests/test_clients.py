@@ -143,8 +143,8 @@ def test_the_careful_reader_finds_a_cut_and_a_damaged_entry(server, tmp_path):
     assert errors == ["", "StopIteration", "AssertionError"]
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_the_workers_of_a_pytorch_loader_read_every_sample_once(workers, server, tmp_path):
+def test_the_workers_of_a_pytorch_loader_read_every_sample_once(server, tmp_path):
+    workers = 3  # shares that differ in size
     code = PYTHON["PyTorch"][0].replace("num_workers=2", f"num_workers={workers}")
     code = code.replace("64 * 256", "100").replace("256", "10")
     code = code.replace("rows += len(inputs)", "rows += len(inputs); read.append(inputs[:, 0, 0].tolist())")

@@ -27,7 +27,7 @@ def printed(monkeypatch, tmp_path) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])  # without and with a sign of multiplication
 def test_what_an_encoding_has_not_becomes_a_question_mark(printed, server, encoding):
     few = [word for split in ("test", "validation") for word in (f"--evaluation.{split}_samples", "9")]
     short = ("--training.samples", "64", *few)

@@ -316,7 +316,7 @@ def test_a_process_whose_stream_fails_ends_with_its_own_status(server, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "end", ["sys.exit(3)", "raise SystemExit(3)", "os.fork() or sys.exit(0); sys.exit(3)"]
+    "end", [pytest.param("sys.exit(3)", marks=pytest.mark.long), "os.fork() or sys.exit(0); sys.exit(3)"]
 )
 def test_a_process_that_leaves_a_stream_unread_ends_at_once(server, end):
     """Not aborted while samples arrive, nor waiting for a thread that has ended before."""

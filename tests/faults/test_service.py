@@ -61,7 +61,7 @@ def closing():
         yield stack.enter_context
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_small_answer_is_sent_at_once(start_server, workers):
     server = start_server(embedded=False, workers=workers)
     with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:

@@ -44,7 +44,13 @@ _UNUSABLE = {
 }
 
 
-@pytest.fixture(params=_UNUSABLE)
+# a variable of each kind: a proxy, and certificates
+_DAILY = ("a NO_PROXY with an address in brackets", "certificates that are not there")
+
+
+@pytest.fixture(
+    params=[name if name in _DAILY else pytest.param(name, marks=pytest.mark.long) for name in _UNUSABLE]
+)
 def surroundings(request, monkeypatch) -> str:
     """An environment that httpx cannot use: what is wrong with it."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
@@ -171,7 +177,9 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(
     assert not any(key in text or repr(key) in text for text in said)
 
 
-@pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
+@pytest.mark.parametrize(
+    "case", [str.lower, *(pytest.param(case, marks=pytest.mark.long) for case in (str.upper, str.title))]
+)
 def test_a_run_of_its_own_generator_ignores_a_team_servers_settings(here, monkeypatch, note, case):
     for name, value in {
         "API_KEYS": "alice-key,bob-key",

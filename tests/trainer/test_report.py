@@ -23,12 +23,6 @@ VOID = {"img", "link", "meta"}
 RNG = np.random.default_rng
 
 
-@pytest.fixture(autouse=True)
-def _small_pictures(monkeypatch):
-    monkeypatch.setitem(figures.STYLE, "figure.dpi", 25)
-    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 25)
-
-
 class Page(HTMLParser):
     """What a page shows and what it would load; asserts that its elements are closed in order."""
 
@@ -376,16 +370,17 @@ def test_matrices_of_any_size_and_error_are_drawn(tmp_path, operation, dim, erro
     assert (folder / "report-cases.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", ["thesis.html", "thesis-curves.png"])
-def test_files_of_others_are_not_replaced(tmp_path, name):
+def test_files_of_others_are_not_replaced(tmp_path):
     folder = _run(tmp_path / "a")
     for _ in range(2):  # its own are
         report.write([folder], tmp_path / "thesis.html")
-    (tmp_path / name).write_text("theirs")
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
-    with pytest.raises(UserError, match=rf"{name}, which is not of a report, would be replaced"):
-        report.write([folder], tmp_path / "thesis.html")
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    for name in ("thesis-curves.png", "thesis.html"):
+        (tmp_path / name).write_text("theirs")
+        before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+        with pytest.raises(UserError, match=rf"{name}, which is not of a report, would be replaced"):
+            report.write([folder], tmp_path / "thesis.html")
+        assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+        (tmp_path / name).unlink()
 
 
 def test_of_several_runs_too_files_of_others_are_not_replaced(tmp_path, monkeypatch):
