@@ -18,10 +18,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pyrate_limiter import AbstractBucket, Duration, InMemoryBucket, Rate, RateItem, SQLiteBucket
 from starlette.exceptions import HTTPException
 
-from generator_service import metrics
-from shared.errors import Problem, RefusedError
-from shared.spec import whole
-from shared.urls import is_key
+from matstream.generator_service import metrics
+from matstream.shared.errors import Problem, RefusedError
+from matstream.shared.spec import whole
+from matstream.shared.urls import is_key
 
 MAX_SHOWN = 1000  # characters of a path or a query: a longer one is not shown, and none of ours is
 HIDDEN = "***"

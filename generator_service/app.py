@@ -15,11 +15,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from generator_service import metrics, numerics, problems, samples_json
-from generator_service.admission import Access, Door, client_of, listed
-from generator_service.catalog import catalog
-from generator_service.limits import Limits, check_samples, check_stream
-from generator_service.queries import (
+from matstream.generator_service import metrics, numerics, refusals, samples_json
+from matstream.generator_service.admission import Access, Door, client_of, listed
+from matstream.generator_service.catalog import catalog
+from matstream.generator_service.limits import Limits, check_samples, check_stream
+from matstream.generator_service.queries import (
     NoQuery,
     SamplesQuery,
     StreamQuery,
@@ -27,12 +27,12 @@ from generator_service.queries import (
     read_query,
     refuse_long_queries,
 )
-from generator_service.sending import TimedPool, arrow, etag, offered, return_memory, unchanged
-from generator_service.slots import Slots, busy
-from generator_service.stream import generate
-from shared.errors import Problem, RefusedError
-from shared.spec import StreamSpec
-from shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
+from matstream.generator_service.sending import TimedPool, arrow, etag, offered, return_memory, unchanged
+from matstream.generator_service.slots import Slots, busy
+from matstream.generator_service.stream import generate
+from matstream.shared.errors import Problem, RefusedError
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
 
 STATIC = Path(__file__).parent / "static"
 
@@ -66,9 +66,9 @@ def create_app() -> FastAPI:
         servers=[{"url": "."}],  # where the document itself is
         lifespan=lifespan,
         exception_handlers={
-            RefusedError: problems.on_refused,
-            HTTPException: problems.on_http_error,
-            Exception: problems.on_failure,
+            RefusedError: refusals.on_refused,
+            HTTPException: refusals.on_http_error,
+            Exception: refusals.on_failure,
         },
     )
     app.state.door = door
@@ -238,15 +238,15 @@ def _response(description: str, media_type: str, schema: dict[str, Any]) -> dict
 
 
 _REFUSED: dict[int | str, dict[str, Any]] = {
-    422: _response("refused: the field, the value, what is allowed", problems.MEDIA_TYPE, problems.SCHEMA)
+    422: _response("refused: the field, the value, what is allowed", refusals.MEDIA_TYPE, refusals.SCHEMA)
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = _REFUSED | {
     401: _response(
-        "the service has API keys, and this is none of them", problems.MEDIA_TYPE, problems.SCHEMA
+        "the service has API keys, and this is none of them", refusals.MEDIA_TYPE, refusals.SCHEMA
     ),
-    414: _response("the query is too long", problems.MEDIA_TYPE, problems.SCHEMA),
-    429: _response("the key has used up its rate", problems.MEDIA_TYPE, problems.SCHEMA),
-    503: _response("busy; ask again after Retry-After seconds", problems.MEDIA_TYPE, problems.SCHEMA),
+    414: _response("the query is too long", refusals.MEDIA_TYPE, refusals.SCHEMA),
+    429: _response("the key has used up its rate", refusals.MEDIA_TYPE, refusals.SCHEMA),
+    503: _response("busy; ask again after Retry-After seconds", refusals.MEDIA_TYPE, refusals.SCHEMA),
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: _response("an Arrow IPC stream", MEDIA_TYPE, {"type": "string", "format": "binary"}),

@@ -5,13 +5,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from generator_service.limits import Limits
-from generator_service.queries import StreamQuery
-from generator_service.samples_json import MAX_JSON_SAMPLES
-from generator_service.targets import NOT_UNIQUE, RESIDUAL_BOUND
-from shared.encodings import ENCODINGS
-from shared.operations import OPERATIONS
-from shared.spec import COEFFICIENTS, SPECTRA, STRUCTURES, StreamSpec
+from matstream.generator_service.limits import Limits
+from matstream.generator_service.queries import StreamQuery
+from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
+from matstream.shared.encodings import ENCODINGS
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec, structures
 
 
 def catalog(limits: Limits) -> dict[str, Any]:
@@ -20,14 +19,14 @@ def catalog(limits: Limits) -> dict[str, Any]:
     return {
         "operations": {
             name: {
-                "letter": operation.letter,
                 "input": operation.input_form,
                 "target": operation.target_form,
                 "square": operation.square,
                 "spectra": list(SPECTRA) if operation.symmetric else [],
                 "structures": _structures(name),
-                "not_unique": list(NOT_UNIQUE.get(name, ())),
-                "residual_bound": RESIDUAL_BOUND[name],
+                "not_unique": list(operation.not_unique),
+                "residual_bound": operation.residual_bound,
+                "histogram": operation.histogram._asdict(),
             }
             for name, operation in OPERATIONS.items()
         },
@@ -43,7 +42,7 @@ def catalog(limits: Limits) -> dict[str, Any]:
 def _structures(operation: str) -> list[str]:
     """The structures an operation may have, condition-κ among them as an example."""
     fitting = []
-    for structure in (*STRUCTURES, "condition-100"):
+    for structure in (*structures(), "condition-100"):
         with suppress(ValidationError):  # 4 has divisors, which kronecker wants
             StreamSpec.model_validate({"operation": operation, "dim": 4, "structure": structure})
             fitting.append(structure)

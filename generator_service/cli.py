@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from shared.loading import loading
+from matstream.shared.loading import loading
 
 
 def serve(
@@ -13,6 +13,7 @@ def serve(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=256))] = 1,
+    problems: list[str] | None = None,
     embedded: Annotated[int | None, Parameter(show=False)] = None,
 ) -> None:
     """Serve streams over HTTP until interrupted.
@@ -31,6 +32,8 @@ def serve(
         Port to listen on; 0 lets the system choose.
     workers
         Processes that serve; one that dies is replaced.
+    problems
+        A Python file, or a module, with operations and structures of your own; several times for several.
     embedded
         For a program that starts the service as its child: the file descriptor to write the URL to and to
         close; it ends when standard input closes.
@@ -38,6 +41,8 @@ def serve(
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)  # set for our own workers alone, and read at import
     with loading():
-        from generator_service import server
+        from matstream.generator_service import server
+        from matstream.shared.problems import read_problems
 
+    read_problems(problems or ())
     server.run(host, port, workers, embedded=embedded)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from generator_service import spectra
-from generator_service.coefficients import choose, coefficients, normal
-from generator_service.structures import structure
-from shared.operations import OPERATIONS, Operand, Operation
-from shared.spec import IntRange, StreamSpec
+from matstream.generator_service import spectra
+from matstream.generator_service.coefficients import choose, coefficients, normal
+from matstream.generator_service.structures import structure
+from matstream.shared.operation import Operand, Operation
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import IntRange, StreamSpec
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp] | slice  # which rows of a table

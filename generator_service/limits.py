@@ -5,24 +5,15 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from generator_service.ensembles import row_layout
-from generator_service.stream import default_batch_rows, sample_bytes
-from shared.errors import Problem, RefusedError
-from shared.operations import OPERATIONS
-from shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, condition_number, number, whole
+from matstream.generator_service.ensembles import row_layout
+from matstream.generator_service.stream import default_batch_rows, sample_bytes
+from matstream.shared.errors import Problem, RefusedError
+from matstream.shared.operation import cubic
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, condition_number, number, whole
 
-# Nanoseconds of one core, drawing and certifying included, over m·n, as measured from 8×8 to 128×128
-# (docs/LOG.md): up to there LAPACK's time grows with m·n, and only later with m·n·k, k = min(m, n).
-_LINEAR = {"add": 26, "matvec": 15, "transpose": 9}
-_CUBIC = {
-    "eigenvalues": 45,
-    "eigenvectors": 115,
-    "inverse": 42,
-    "matmul": 36,
-    "singular_values": 55,
-    "svd": 160,
-    "symmetric_inverse": 36,
-}
+# Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes stands on the
+# page of the operation.
 _QUICK_SPECTRA = {"semicircle", "marchenko_pastur"}  # the others take an eigendecomposition
 _SPECTRUM = 85  # that decomposition and its product, over n·n
 _ORTHOGONAL = 35  # a QR decomposition, over m·n
@@ -86,12 +77,8 @@ def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
         drawing = _CONDITION
     else:
         drawing = _SPECTRUM if operation.symmetric and not _QUICK_SPECTRA.issuperset(spec.spectrum) else 0
-    drawn = sum(_cubic(a.rows, a.cols) for a in operation.operands(m, n) if not a.vector)
-    return drawing * drawn + (_LINEAR[name] * m * n if name in _LINEAR else _CUBIC[name] * _cubic(m, n))
-
-
-def _cubic(m: int, n: int) -> float:
-    return m * n * (1 + min(m, n) / 256)
+    drawn = sum(cubic(drawing)(a.rows, a.cols) for a in operation.operands(m, n) if not a.vector)
+    return drawn + operation.cost(m, n)
 
 
 def _check_dims(limits: Limits, spec: StreamSpec) -> None:

@@ -12,9 +12,9 @@ from uuid import uuid4
 from pythonjsonlogger.core import RESERVED_ATTRS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from generator_service import metrics
-from generator_service.admission import HIDDEN
-from generator_service.queries import PARAMETERS
+from matstream.generator_service import metrics
+from matstream.generator_service.admission import HIDDEN
+from matstream.generator_service.queries import PARAMETERS
 
 logger = logging.getLogger("matstream")
 
@@ -37,7 +37,7 @@ def configuration(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": plain if sys.stderr.isatty() else as_json},
-        "filters": {"meant": {"()": "generator_service.logs.without_what_is_meant"}},
+        "filters": {"meant": {"()": "matstream.generator_service.logs.without_what_is_meant"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["meant"]}},
         "root": {"level": level, "handlers": ["stderr"]},
     }

@@ -4,6 +4,7 @@ With several workers prometheus_client keeps the counts in files, in the folder 
 names before it is imported (server.py sets it), so that any worker answers for all, the dead included.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,8 +25,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from shared.spec import StreamSpec
-from shared.wire import from_batch
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import from_batch
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -80,7 +81,8 @@ def count_sent(sent: list[Tally]) -> None:
     for tally in sent:
         samples.labels(tally.operation).inc(tally.samples)
         redraws.labels(tally.operation).inc(tally.redraws)
-        residual.labels(tally.operation).observe(tally.residual)
+        if not math.isnan(tally.residual):  # of an operation without a measure, which would spoil the sum
+            residual.labels(tally.operation).observe(tally.residual)
 
 
 def exposition() -> bytes:

@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from generator_service import problems
-from generator_service.samples_json import MAX_JSON_SAMPLES
-from shared.encodings import ENCODINGS
-from shared.errors import Problem, RefusedError, explain
-from shared.spec import SampleRange, StreamSpec, whole
+from matstream.generator_service import refusals
+from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
+from matstream.shared.encodings import ENCODINGS
+from matstream.shared.errors import Problem, RefusedError, explain
+from matstream.shared.spec import SampleRange, StreamSpec, whole
 
 MAX_BATCH_ROWS = 65536
 MAX_QUERY_BYTES = 4096  # several times what all parameters together can need
@@ -62,7 +62,7 @@ def refuse_long_queries(app: ASGIApp) -> ASGIApp:
     async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (size := len(scope["query_string"])) > MAX_QUERY_BYTES:
             detail = f"the query is of {size} bytes: it must be of at most {MAX_QUERY_BYTES}"
-            answer = await problems.on_http_error(Request(scope), HTTPException(414, detail))
+            answer = await refusals.on_http_error(Request(scope), HTTPException(414, detail))
             return await answer(scope, receive, send)
         return await app(scope, receive, send)
 

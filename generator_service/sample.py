@@ -1,6 +1,7 @@
 """Samples for the command line: as a table, JSON or an Arrow file."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from generator_service import samples_json
-from generator_service.targets import unique
-from shared.files import written_aside
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import from_batch, select
+from matstream.generator_service import samples_json
+from matstream.shared.files import written_aside
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import from_batch, select
 
 # how a table, JSON and an Arrow file begin
-_WRITTEN = re.compile(rb"[a-z_]+, sample [0-9]+\n|\{\n  \"spec\": |ARROW1.*matstream\.spec", re.DOTALL)
+_WRITTEN = re.compile(rb"[a-z0-9_]+, sample [0-9]+\n|\{\n  \"spec\": |ARROW1.*matstream\.spec", re.DOTALL)
 
 
 def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> None:
@@ -31,7 +32,11 @@ def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> 
             attempt = f", attempt {columns.attempt[row]}" if columns.attempt[row] else ""
             inputs, targets = (select(column, [row]) for column in (columns.input, columns.target))
             grids = {"input": _grid(inputs[0]), "target": _grid(targets[0])}
-            other = "" if unique(operation, inputs, targets)[0] else ", not the only answer: a value repeats"
+            other = (
+                ""
+                if OPERATIONS[operation].has_one_answer(inputs, targets)[0]
+                else ", not the only answer: a value repeats"
+            )
             console.print(f"[bold]{operation}[/bold], sample {index}", highlight=False)
             beside = Table(*grids, box=SIMPLE_HEAD)
             beside.add_row(*grids.values())
@@ -42,7 +47,11 @@ def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> 
                 for name, grid in grids.items():
                     console.print(f"\n{name}\n{grid}", markup=False, soft_wrap=True)
                 console.print()
-            console.print(f"residual {columns.residual[row]:.1e}{attempt}{other}\n", highlight=False)
+            console.print(f"{_residual(columns.residual[row])}{attempt}{other}\n", highlight=False)
+
+
+def _residual(value: float) -> str:
+    return "no residual is measured" if math.isnan(value) else f"residual {value:.1e}"
 
 
 def as_json(

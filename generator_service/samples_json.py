@@ -1,15 +1,16 @@
 """Samples as JSON for people: every matrix row on a line of its own."""
 
 import json
+import math
 import re
 from typing import Any
 
 import pyarrow as pa
 
-from generator_service.targets import unique
-from shared.encodings import by_name, matrix_words
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import from_batch, select
+from matstream.shared.encodings import by_name, matrix_words
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import from_batch, select
 
 MAX_JSON_SAMPLES = 100
 
@@ -29,9 +30,10 @@ def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encodin
         if columns.operation is not None:
             entry["operation"] = operation
         entry |= {name: matrix.tolist() for name, matrix in matrices.items()}
-        entry["residual"] = float(columns.residual[row])
+        residual = float(columns.residual[row])
+        entry["residual"] = None if math.isnan(residual) else residual  # of an operation without a measure
         entry["attempt"] = int(columns.attempt[row])
-        entry["unique"] = bool(unique(operation, one["input"], one["target"])[0])
+        entry["unique"] = bool(OPERATIONS[operation].has_one_answer(one["input"], one["target"])[0])
         if encoding is not None:
             entry["words"] = {
                 name: " ".join(matrix_words(by_name(encoding), matrix)) for name, matrix in matrices.items()

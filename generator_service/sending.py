@@ -15,11 +15,11 @@ from typing import Any
 import pyarrow as pa
 from starlette.requests import Request
 
-from generator_service import metrics, numerics
-from generator_service.slots import Slot, Slots
-from generator_service.stream import BATCH_BYTES, makers, sample_bytes
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import schema, write_stream
+from matstream.generator_service import metrics, numerics
+from matstream.generator_service.slots import Slot, Slots
+from matstream.generator_service.stream import BATCH_BYTES, makers, sample_bytes
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import schema, write_stream
 
 AHEAD = 2  # batches of a stream that are made while one before them is sent, if there is memory for them
 TRIM_SECONDS = 1.0  # after the end of a stream: many may end together

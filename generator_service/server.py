@@ -17,11 +17,12 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from uvicorn.supervisors import Multiprocess
 
-from generator_service.admission import Access
-from generator_service.connections import Connection, in_origin_form
-from generator_service.limits import Limits
-from generator_service.logs import configuration, log_requests, logger
-from shared.errors import Problem, RefusedError, UserError, explain
+from matstream.generator_service.admission import Access
+from matstream.generator_service.connections import Connection, in_origin_form
+from matstream.generator_service.limits import Limits
+from matstream.generator_service.logs import configuration, log_requests, logger
+from matstream.shared.errors import Problem, RefusedError, UserError, explain
+from matstream.shared.problems import environment, read_problems
 
 # that streams have to finish after SIGTERM, so that all is over within 5 even on a busy machine; the parent
 # of several workers takes up to half a second to tell them
@@ -44,7 +45,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     listener = _listen(host, port)
     config = uvicorn.Config(
-        "generator_service.server:worker_app",
+        "matstream.generator_service.server:worker_app",
         factory=True,
         http=Connection,
         ws="none",  # uvicorn would log the targets of WebSockets as they come
@@ -58,6 +59,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{listener.getsockname()[1]}"
     logger.info("serving at %s, for people too: open it in a browser", url)
+    os.environ |= environment()
     if workers > 1:
         with tempfile.TemporaryDirectory(prefix="matstream-") as shared:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when metrics are imported, in the workers
@@ -72,8 +74,9 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
 
 def worker_app() -> object:
     """The service in a process of its own, which ends when its parent does."""
-    from generator_service.app import create_app
+    from matstream.generator_service.app import create_app
 
+    read_problems()
     sys.setswitchinterval(SWITCH_SECONDS)
     parent = multiprocessing.parent_process()
     if parent is not None:

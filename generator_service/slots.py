@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 
-from generator_service import metrics
+from matstream.generator_service import metrics
 
 SHORT_PATIENCE = 5.0  # seconds for a reader that takes nothing, while others want its slot or its memory
 _RETRY_BUSY = 1  # seconds after which a busy service may be asked again: streams end often

@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from generator_service import coefficients as laws
-from generator_service.lapack import eigh
+from matstream.generator_service import coefficients as laws
+from matstream.shared.linear_algebra.lapack import eigh
 
 Floats = NDArray[np.float64]
 

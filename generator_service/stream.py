@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from generator_service import numerics
-from generator_service.ensembles import draw, row_layout
-from generator_service.targets import RESIDUAL_BOUND, TARGETS, largest
-from generator_service.variates import uniforms
-from shared.errors import Problem, RefusedError
-from shared.spec import SampleRange, StreamSpec, stream_key
-from shared.wire import Matrices, Samples, schema, to_batch
+from matstream.generator_service import numerics
+from matstream.generator_service.ensembles import draw, row_layout
+from matstream.generator_service.variates import uniforms
+from matstream.shared.errors import Problem, RefusedError
+from matstream.shared.linear_algebra.norms import largest
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SampleRange, StreamSpec, stream_key
+from matstream.shared.wire import Matrices, Samples, schema, to_batch
 
 MAX_ATTEMPTS = 100
 BATCH_BYTES = 2 << 20  # by default; it stays in cache, and has fewer rows as matrices grow
@@ -103,8 +104,10 @@ def _attempt(
     """Draw a sample for each waiting place; return the accepted ones and the places refused."""
     accepted, refused = [], []
     for draws in draw(spec, table):
-        targets, residuals = TARGETS[draws.operation](draws.exact)
-        good = residuals <= RESIDUAL_BOUND[draws.operation]
+        operation = OPERATIONS[draws.operation]
+        answers = operation.target(draws.exact)
+        targets, residuals = answers
+        good = operation.accepts(answers)
         if spec.max_abs is not None:
             good &= largest(draws.inputs) <= spec.max_abs
             good &= largest(targets) <= spec.max_abs
@@ -162,12 +165,14 @@ def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
     """The field for which the last attempt at a sample was refused."""
     key = stream_key(spec, seed, split, MAX_ATTEMPTS - 1)
     [draws] = draw(spec, uniforms(key, index, 1, row_layout(spec).words))
-    [residual] = TARGETS[draws.operation](draws.exact)[1]
-    bound = RESIDUAL_BOUND[draws.operation]
-    if residual <= bound:
+    operation = OPERATIONS[draws.operation]
+    if operation.accepts(operation.target(draws.exact)).all():
         refused = f"sample {index} was over it {MAX_ATTEMPTS} times"
         return Problem("max_abs", spec.max_abs, f"must be large enough to be met: {refused}")
-    refused = f"sample {index} was refused {MAX_ATTEMPTS} times, for a residual over {bound:g}"
+    why = "a target that is not finite"
+    if operation.residual_bound is not None:
+        why = f"a residual over {operation.residual_bound:g}"
+    refused = f"sample {index} was refused {MAX_ATTEMPTS} times, for {why}"
     if spec.structure != "none":
         return Problem("structure", spec.structure, f"cannot be drawn for {draws.operation}: {refused}")
     return Problem("operation", draws.operation, f"cannot be drawn: {refused}")

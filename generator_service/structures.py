@@ -7,14 +7,15 @@ operations, where m = n. `law` is that of the free coefficients; `scale` a numbe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from generator_service.coefficients import choose, coefficients, normal
-from generator_service.spectra import mirrored
-from shared.spec import condition_number
+from matstream.generator_service.coefficients import choose, coefficients, normal
+from matstream.generator_service.spectra import mirrored
+from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
+from matstream.shared.spec import condition_number
 
 Floats = NDArray[np.float64]
 Scale = float | Floats
@@ -132,12 +133,29 @@ def _haar(m: int, n: int, uniforms: Floats) -> Floats:
 def structure(name: str) -> Structure:
     """The structure of a name that a spec has accepted."""
     kappa = condition_number(name)
+    if name in OWN_STRUCTURES:
+        own = OWN_STRUCTURES[name]
+        return Structure(lambda m, n, symmetric: own.words(m, n), partial(_own, own.draw))
     if kappa is None:
         return _STRUCTURES[name]
     return Structure(
         lambda m, n, symmetric: min(m, n) * (m if symmetric else m + n),
         lambda *arguments: _conditioned(kappa, *arguments),
     )
+
+
+def _own(
+    draw: Callable[[Floats, int, int], Floats],
+    law: str,
+    scale: Scale,
+    m: int,
+    n: int,
+    symmetric: bool,
+    uniforms: Floats,
+) -> Floats:
+    """Matrices of a structure of one's own, as they are drawn there; symmetric ones A as (A + Aᵀ)/2."""
+    matrices = draw(uniforms, m, n)
+    return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
 
 
 def _triangle_or_all(m: int, n: int, symmetric: bool) -> int:

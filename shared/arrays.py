@@ -6,7 +6,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import first_line
+from matstream.shared.errors import first_line
 
 
 def real_numbers(given: Any, name: str) -> NDArray[np.float64]:

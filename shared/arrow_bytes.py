@@ -7,7 +7,7 @@ body lets it unpack gigabytes from kilobytes. Ours are never compressed.
 import struct
 from typing import Protocol
 
-from shared.errors import UserError
+from matstream.shared.errors import UserError
 
 _CONTINUATION = 0xFFFFFFFF
 _PREFIX = 8  # bytes: the continuation mark, and the length of the metadata

@@ -11,8 +11,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from shared.arrays import refuse_masked
-from shared.errors import UserError
+from matstream.shared.arrays import refuse_masked
+from matstream.shared.errors import UserError
 
 Array = Any  # a NumPy array or a torch tensor
 

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -18,8 +19,11 @@ from pydantic import (
     model_validator,
 )
 
-from shared.errors import conflict
-from shared.operations import OPERATIONS, Shape
+from matstream.shared.errors import conflict
+from matstream.shared.operation import Shape
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
+from matstream.shared.problems import hash_of
 
 Coefficients = Literal["uniform", "gaussian"]
 COEFFICIENTS: tuple[str, ...] = get_args(Coefficients)
@@ -125,22 +129,34 @@ def _plain(value: Any) -> Any:
     return ",".join(value) if isinstance(value, tuple) else value
 
 
-def _names(known: Iterable[str]) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
-    """Annotations for a field of one or several of the `known` names."""
-    known = sorted(known)
-    one = f"({'|'.join(known)})"
+@dataclass(frozen=True)
+class _Described:
+    """The JSON schema of a field, made when it is asked for: a file of one's own may have added names."""
+
+    make: Callable[[], dict[str, Any]]
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
+        return self.make()
+
+
+def _names(names: Collection[str]) -> tuple[PlainValidator, PlainSerializer, _Described]:
+    """Annotations for a field of one or several of the names that are there when it is read."""
 
     def read(value: Any) -> tuple[str, ...]:
+        known = sorted(names)
         parts = [value] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple | set | frozenset):
             raise ValueError(f"must be one or several of {', '.join(known)}")
-        names = [name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])]
-        if not names or any(not isinstance(name, str) or name not in known for name in names):
+        given = [name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])]
+        if not given or any(not isinstance(name, str) or name not in known for name in given):
             raise ValueError(f"must be one or several of {', '.join(known)}, separated by commas")
-        return tuple(sorted(set(names)))
+        return tuple(sorted(set(given)))
 
-    schema = {"type": "string", "pattern": f"^{one}(,{one})*$"}
-    return PlainValidator(read), PlainSerializer(_plain), WithJsonSchema(schema)
+    def describe() -> dict[str, Any]:
+        one = f"({'|'.join(sorted(names))})"
+        return {"type": "string", "pattern": f"^{one}(,{one})*$"}
+
+    return PlainValidator(read), PlainSerializer(_plain), _Described(describe)
 
 
 def condition_number(structure: str) -> float | None:
@@ -150,24 +166,34 @@ def condition_number(structure: str) -> float | None:
 
 
 def _read_structure(value: Any) -> str:
-    allowed = f"must be one of {', '.join(STRUCTURES)}, or condition-κ with κ from 1 to {MAX_CONDITION:g}"
+    allowed = f"must be one of {', '.join(structures())}, or condition-κ with κ from 1 to {MAX_CONDITION:g}"
     if isinstance(value, str) and value.startswith("condition-"):
         kappa = _read_number(
             value.removeprefix("condition-"), allowed.removeprefix("must be "), 1, MAX_CONDITION
         )
         return f"condition-{kappa!r}"
-    if value not in STRUCTURES:
+    if value not in structures():
         raise ValueError(allowed)
     return str(value)
 
 
 _whole_or_range = {"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$", "examples": ["5", "5-15"]}
 _number_or_range = {"type": "string", "pattern": "^[0-9.eE+-]+$", "examples": ["10", "1-100"]}
-_structures = {
-    "type": "string",
-    "pattern": f"^({'|'.join(STRUCTURES)}|condition-[0-9.eE+-]+)$",
-    "examples": ["toeplitz", "condition-100"],
-}
+
+
+def structures() -> list[str]:
+    """The names of all structures but condition-κ, our own and those of files that were read."""
+    return sorted({*STRUCTURES, *OWN_STRUCTURES})
+
+
+def _described_structures() -> dict[str, Any]:
+    return {
+        "type": "string",
+        "pattern": f"^({'|'.join(structures())}|condition-[0-9.eE+-]+)$",
+        "examples": ["toeplitz", "condition-100"],
+    }
+
+
 Dim = Annotated[IntRange, PlainValidator(_read_dim), PlainSerializer(_plain), WithJsonSchema(_whole_or_range)]
 Split = Literal["train", "valid", "test"]
 Operations = Annotated[tuple[str, ...], *_names(OPERATIONS)]
@@ -175,7 +201,7 @@ Spectra = Annotated[tuple[str, ...], *_names(SPECTRA)]
 Scale = Annotated[
     float | IntRange, PlainValidator(_read_scale), PlainSerializer(_plain), WithJsonSchema(_number_or_range)
 ]
-Structure = Annotated[str, PlainValidator(_read_structure), WithJsonSchema(_structures)]
+Structure = Annotated[str, PlainValidator(_read_structure), _Described(_described_structures)]
 Noise = Annotated[float, *number(0, 1e6)]
 Magnitude = Annotated[float, *number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
 Index = Annotated[int, *whole(0, MAX_INDEX)]
@@ -245,10 +271,11 @@ class StreamSpec(BaseModel):
 
     def _structure_fits(self, symmetric: list[str]) -> None:
         reason = None
+        invertible = [name for name in self.operation if OPERATIONS[name].invertible]
         if self.structure == "orthogonal" and symmetric:
             reason = f"is not for {', '.join(symmetric)}: orthogonal matrices are not symmetric"
-        elif self.structure == "laplacian" and {"inverse", "symmetric_inverse"} & set(self.operation):
-            reason = "is not for inverses: a graph Laplacian is singular"
+        elif self.structure == "laplacian" and invertible:
+            reason = f"is not for {', '.join(invertible)}: a graph Laplacian is singular"
         elif self.structure in ("circulant", "laplacian") and self.cols is not None:
             reason = "takes square matrices only: leave out cols"
         elif self.structure == "kronecker":
@@ -258,6 +285,10 @@ class StreamSpec(BaseModel):
                 reason = f"needs dimensions with divisors: {primes[0]} is prime"
         if reason is not None:
             raise conflict("structure", self.structure, reason)
+
+    def problems(self) -> str | None:
+        """What says of which files of one's own its operations and its structure are; None of ours."""
+        return hash_of([*self.operation, self.structure])
 
     def spec(self) -> "StreamSpec":
         """The spec alone, of a model that has other fields too."""

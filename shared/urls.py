@@ -5,7 +5,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from shared.errors import UserError
+from matstream.shared.errors import UserError
 
 
 def checked_url(url: str) -> str:

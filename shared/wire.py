@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shared.arrow_bytes import ArrowBytes, Source, WireError
-from shared.errors import first_line, one_line, shortened
-from shared.operations import Shape
-from shared.spec import SampleRange, StreamSpec
+from matstream.shared.arrow_bytes import ArrowBytes, Source
+from matstream.shared.arrow_bytes import WireError as WireError
+from matstream.shared.errors import first_line, one_line, shortened
+from matstream.shared.operation import Shape
+from matstream.shared.spec import SampleRange, StreamSpec
 
 WIRE_VERSION = "1"
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
@@ -98,6 +99,8 @@ def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schem
         "wire_version": WIRE_VERSION,
         "fingerprint": fingerprint,
     }
+    if (problems := spec.problems()) is not None:
+        provenance["problems"] = problems
     provenance["crc32"] = _metadata_checksum(provenance)
     metadata = {_PREFIX + key.encode(): value.encode() for key, value in provenance.items()}
     # as a reader will see it: pyarrow may know variable_shape_tensor when it reads, but cannot name it
@@ -230,6 +233,11 @@ def _check_schema(received: pa.Schema, spec: StreamSpec, samples: SampleRange) -
     fingerprint = found.get("fingerprint", "")
     expected_schema = schema(spec, samples, fingerprint)
     expected = provenance(expected_schema)
+    if found.get("problems") != expected.get("problems"):
+        raise WireError(
+            f"its problems are of a file of hash {shortened(found.get('problems'))}, ours of "
+            f"{expected.get('problems')}: both sides must be given the same file"
+        )
     for key in expected:
         if found.get(key) != expected[key]:
             raise WireError(f"{key} is {shortened(found.get(key))} where {expected[key]!r} was asked for")

@@ -10,8 +10,8 @@ from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from matstream import main
-from trainer.report import figures
+from matstream.commands import main
+from matstream.trainer.report import figures
 
 # pictures of few points, for most of a small run's time would go into them
 figures.STYLE |= {"figure.dpi": 25, "savefig.dpi": 25}
@@ -19,11 +19,11 @@ figures.STYLE |= {"figure.dpi": 25, "savefig.dpi": 25}
 # what has loaded once all that commands load, which takes seconds; Forked are forked from it
 multiprocessing.get_context("forkserver").set_forkserver_preload(
     [
-        "generator_service.app",
-        "generator_service.sample",
-        "generator_service.server",
+        "matstream.generator_service.app",
+        "matstream.generator_service.sample",
+        "matstream.generator_service.server",
         "torch._dynamo",
-        "trainer.cli",
+        "matstream.trainer.cli",
         __name__,
     ]
 )
@@ -71,7 +71,7 @@ class Forked(ForkServerProcess):
         return self.exitcode
 
 
-def matstream(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
+def started(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
     """Start a command in a folder, from nothing; `section__key=value` is the flag --section.key value."""
     return subprocess.Popen(
         [sys.executable, "-m", "matstream", *arguments, *flags(settings)],

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
-from matstream import main
+from matstream.commands import main
 from tests.commands import flags
 from tests.services import Service, serving
 

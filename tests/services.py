@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
-from generator_service.cli import serve
+from matstream.generator_service.cli import serve
 from tests.commands import Forked
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def _from_nothing(
     port = 0 if embedded else _free_port()
     reading, writing = os.pipe()
     code = (
-        "from generator_service.cli import serve;"
+        "from matstream.generator_service.cli import serve;"
         f"serve(port={port}, workers={workers}, embedded={writing if embedded else None})"
     )
     process = subprocess.Popen(

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from generator_service.stream import generate
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import Matrices, from_batch, read_stream
+from matstream.generator_service.stream import generate
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import Matrices, from_batch, read_stream
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from matstream import main
+from matstream.commands import main
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def _in_a_shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
 def test_a_closed_stream_leads_nowhere(tmp_path, closed):
     assert _in_a_shell(tmp_path, f"$MATSTREAM trian {closed}").returncode == 2
     assert _in_a_shell(tmp_path, f"$MATSTREAM sample add --dim 2 {closed}").returncode == 0
-    code = "import matstream; matstream.main(['--version']); assert open('file', 'w').fileno() > 2"
+    code = "from matstream.commands import main; main(['--version']); assert open('file', 'w').fileno() > 2"
     assert _in_a_shell(tmp_path, f'{sys.executable} -c "{code}" {closed}').returncode == 0
 
 

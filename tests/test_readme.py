@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from matstream import main
-from trainer.recipe import Recipe
+from matstream.commands import main
+from matstream.trainer.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,7 +53,9 @@ def test_ci_runs_its_test_command():
     [("torch", "trainer", ["train", "quickstart"]), ("fastapi", "generator", ["serve"])],
 )
 def test_a_missing_extra_is_a_sentence_with_the_command_that_brings_it(module, extra, arguments, tmp_path):
-    code = f"import sys; sys.modules[{module!r}] = None; import matstream; matstream.main({arguments})"
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; from matstream.commands import main; main({arguments})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
@@ -62,9 +64,9 @@ def test_a_missing_extra_is_a_sentence_with_the_command_that_brings_it(module, e
 
 
 def test_a_mistyped_command_needs_no_extra_to_be_told_so(tmp_path):
-    code = "import sys; sys.modules |= dict.fromkeys(['fastapi', 'torch', 'uvicorn']); import matstream"
+    code = "import sys; sys.modules |= dict.fromkeys(['fastapi', 'torch', 'uvicorn'])"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}; matstream.main(['trian'])"],
+        [sys.executable, "-c", f"{code}; from matstream.commands import main; main(['trian'])"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

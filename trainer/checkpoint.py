@@ -2,8 +2,9 @@
 is checked before it is used."""
 
 import io
+import json
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -14,12 +15,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from shared.errors import UserError, first_line
-from shared.files import remove, remove_remains, written_aside
-from trainer import checksums
-from trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, KEPT, OF_CHECKPOINT, STATE, SUMS, WEIGHTS
+from matstream.shared.errors import UserError, first_line
+from matstream.shared.files import remove, remove_remains, written_aside
+from matstream.trainer import checksums
+from matstream.trainer.folder import BEST, CHECKPOINT, CHECKPOINTS, KEPT, OF_CHECKPOINT, STATE, SUMS, WEIGHTS
 
-_VERSION = 3  # of what the state holds; another is refused
+_VERSION = 4  # of what the state holds; another is refused
+FORMAT = 2  # of weights, written beside them: 1, where none is written, had a word for each of ten operations
 
 
 class CheckpointError(UserError):
@@ -31,7 +33,7 @@ def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], ke
     strings, in dicts and lists). Then remove all but the newest `keep`, and what a killed process left."""
     state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
     torch.save({"version": _VERSION, **state}, state_file)
-    files = {WEIGHTS: _weights_file(model), STATE: state_file.getbuffer()}
+    files: dict[str, bytes | memoryview] = {WEIGHTS: _weights_file(model), STATE: state_file.getbuffer()}
     return _write(folder, f"{samples:012d}", files, CHECKPOINT, keep)
 
 
@@ -50,7 +52,7 @@ def forget_after(folder: Path, samples: int) -> bool:
         if best not in kept:
             remove(best, KEPT)
     for best in kept:
-        _read_weights(best / WEIGHTS, remedy(best))
+        read_weights(best / WEIGHTS, remedy(best))
     return bool(kept)
 
 
@@ -120,38 +122,45 @@ def fitting(checkpoint: Path) -> Iterator[None]:
         ) from error
 
 
-def load_weights(path: Path, model: nn.Module, way_out: str, tables: Container[str] = ()) -> None:
-    """Load a safetensors file into `model`; of weights named in `tables`, which may have more or fewer rows
-    there, the first rows.
+def load_weights(path: Path, model: nn.Module, way_out: str) -> None:
+    """Load a file of weights into the model they are of.
 
     Raises CheckpointError, naming the file and the `way_out`, for one that is damaged or of another model.
     """
+    put_weights(read_weights(path, way_out)[0], model, path, way_out)
+
+
+def put_weights(found: Mapping[str, Tensor], model: nn.Module, path: Path, way_out: str) -> None:
+    """Copy weights of a file into `model`. Raises CheckpointError, naming the file, if they are not its."""
     own = dict(model.named_parameters())
-    found = _read_weights(path, way_out)
-    fits = found.keys() == own.keys() and all(
-        found[name].shape == weight.shape
-        or (name in tables and found[name].ndim and found[name].shape[1:] == weight.shape[1:])
-        for name, weight in own.items()
-    )
-    if not fits:
+    if found.keys() != own.keys() or any(found[name].shape != own[name].shape for name in own):
         raise CheckpointError(f"{path} holds the weights of another model: {way_out}")
     with torch.no_grad():
         for name, weight in own.items():
-            rows = min(len(found[name]), len(weight))
-            weight[:rows] = found[name][:rows]
+            weight.copy_(found[name])
 
 
-def _read_weights(path: Path, way_out: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name. Raises CheckpointError for one that is damaged."""
+def read_weights(path: Path, way_out: str) -> tuple[dict[str, Tensor], int]:
+    """The tensors of a safetensors file, by name, and their format. Raises CheckpointError for one that is
+    damaged, or of a format that this version of matstream does not know."""
     try:
-        return safetensors.torch.load(checksums.read(path))
+        content = checksums.read(path)
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        version = int(header.get("__metadata__", {}).get("format", 1))
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
+    if not 1 <= version <= FORMAT:
+        raise CheckpointError(
+            f"{path} is of format {version}, which a later matstream writes; this one reads up to {FORMAT}"
+        )
+    return tensors, version
 
 
 def _weights_file(model: nn.Module) -> bytes:
     # a weight that has two names is written under its first
-    return safetensors.torch.save({name: weight.detach() for name, weight in model.named_parameters()})
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    return safetensors.torch.save(weights, {"format": str(FORMAT)})
 
 
 def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike: str, keep: int) -> Path:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainer.folder import SUMS
+from matstream.trainer.folder import SUMS
 
 
 def sums(files: Mapping[str, bytes | memoryview]) -> bytes:

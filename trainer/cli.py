@@ -8,17 +8,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from shared.errors import UserError
-from trainer import report as reports
-from trainer.client import PATIENCE, Client
-from trainer.evaluate import save, summaries
-from trainer.folder import ANSWERS, RESULT
-from trainer.model import weights
-from trainer.pretrained import best_of, export
-from trainer.recipe import load_recipe, recipe_names
-from trainer.run import Run, begun, write_result
-from trainer.tables import say, show_scores
-from trainer.train import Trained, train, validate
+from matstream.shared.errors import UserError
+from matstream.trainer import report as reports
+from matstream.trainer.client import PATIENCE, Client
+from matstream.trainer.evaluate import save, summaries
+from matstream.trainer.folder import ANSWERS, RESULT
+from matstream.trainer.model import weights
+from matstream.trainer.pretrained import best_of, export
+from matstream.trainer.recipe import load_recipe, recipe_names
+from matstream.trainer.run import Run, begun, write_result
+from matstream.trainer.tables import say, show_scores
+from matstream.trainer.train import Trained, train, validate
 
 
 class StoppedEarlyError(UserError):

@@ -5,21 +5,23 @@ import atexit
 import logging
 import threading
 import time
-from collections import deque
+from collections import abc, deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import closing
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 import stamina
 
-from shared.errors import UserError, first_line
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import WireError, largest_stream, provenance, read_stream, schema
-from trainer.generators import MAX_RETRY_AFTER, Generator, UnavailableError, WrongError
+from matstream.shared.errors import UserError, first_line
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import WireError, largest_stream, provenance, read_stream, schema
+from matstream.trainer.generators import MAX_RETRY_AFTER, Generator, UnavailableError, WrongError
+
+Streamed: TypeAlias = abc.Generator[pa.RecordBatch, None, None]
 
 REQUEST_BYTES = 8 << 20  # of input and target in one request: what a connection may hold in memory
 MAX_REQUEST_SAMPLES = 65536
@@ -123,7 +125,7 @@ class Client:
         connections: int = 2,
         request_samples: int | None = None,
         cancelled: threading.Event | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Streamed:
         """Samples [start, start+count) in order, every batch verified before it is yielded.
 
         The range is cut into requests of `request_samples` (by default about REQUEST_BYTES each), of which
@@ -143,17 +145,19 @@ class Client:
             samples.model_copy(update={"start": first, "count": min(size, start + count - first)})
             for first in range(start, start + count, size)
         )
-        return self._in_order(spec, samples, ranges, connections, cancelled or threading.Event())
+        return self.ranges(spec, samples, ranges, connections, cancelled)
 
-    def _in_order(
+    def ranges(
         self,
         spec: StreamSpec,
         samples: SampleRange,
         ranges: Iterator[SampleRange],
-        connections: int,
-        cancelled: threading.Event,
-    ) -> Iterator[pa.RecordBatch]:
-        """The batches of every range, in order, while the ranges after them are being fetched."""
+        connections: int = 2,
+        cancelled: threading.Event | None = None,
+    ) -> Streamed:
+        """Some ranges of the samples of a stream, in their order, each by a request; otherwise as
+        `stream`."""
+        cancelled = cancelled or threading.Event()
         fetches = (self._begin(self._fetch(spec, wanted, number)) for number, wanted in enumerate(ranges))
         under_way = deque(islice(fetches, connections))
         try:
@@ -319,7 +323,7 @@ def stream(
     cancelled: threading.Event | None = None,
     patience: float = PATIENCE,
     numerics: Numerics = "same",
-) -> Iterator[pa.RecordBatch]:
+) -> Streamed:
     """Samples [start, start+count) in order, from the generators at `urls`, as Client.stream brings them.
 
     Raises what Client and its stream raise.
@@ -336,7 +340,7 @@ def stream(
         cancelled=cancelled,
     )
 
-    def all_of_them() -> Iterator[pa.RecordBatch]:
+    def all_of_them() -> Streamed:
         with client, closing(batches):
             yield from batches
 

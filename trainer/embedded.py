@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from urllib.parse import urlsplit
 
-from shared.errors import UserError
-from shared.spec import MAX_DIM, MAX_INDEX
+from matstream.shared import problems
+from matstream.shared.errors import UserError
+from matstream.shared.spec import MAX_DIM, MAX_INDEX
 
 MAX_PAUSE = 30.0  # seconds before another start, if the ones before did not last that long
 START_SECONDS = 120.0  # until it says its URL
@@ -145,7 +146,7 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
             stdout=subprocess.DEVNULL,
             pass_fds=(writing,),
             start_new_session=True,
-            env=environment | _LIMITS,
+            env=environment | _LIMITS | problems.environment(),
         )
     except OSError:
         os.close(reading)

@@ -13,18 +13,18 @@ import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.files import written_aside
-from shared.scoring import by_tolerance, right, right_by_error, right_strictly, score
-from shared.spec import StreamSpec
-from shared.wire import flat, from_batch, select
-from trainer.client import Client
-from trainer.folder import OF_ANSWERS
-from trainer.grammar import grammar
-from trainer.kinds import Kind, kinds_of_samples
-from trainer.loader import StoppedError
-from trainer.model import Transformer
-from trainer.recipe import Recipe
-from trainer.tokens import Ids, Tokens
+from matstream.shared.files import written_aside
+from matstream.shared.scoring import by_tolerance, right, right_by_error, right_strictly, score
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import flat, from_batch, select
+from matstream.trainer.client import Client
+from matstream.trainer.folder import OF_ANSWERS
+from matstream.trainer.grammar import grammar
+from matstream.trainer.kinds import Kind, kinds_of_samples
+from matstream.trainer.loader import StoppedError
+from matstream.trainer.model import Transformer
+from matstream.trainer.recipe import Recipe
+from matstream.trainer.tokens import Ids, Tokens
 
 _CHUNK_BYTES = 1 << 28  # of an array in one file; codecs take at most 2 GiB
 
@@ -209,7 +209,7 @@ def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
     }
     columns |= {name: (values[order], ("sample",)) for name, values in of_samples.items()}
     with written_aside(path, OF_ANSWERS) as aside:
-        attributes = {"spec": spec.canonical(), "operations": ",".join(operations)}
+        attributes: dict[str, Any] = {"spec": spec.canonical(), "operations": ",".join(operations)}
         with zarr.config.set(zarr.config.defaults[0]):  # whatever zarr's own settings say
             group = zarr.open_group(aside, mode="w", zarr_format=3, attributes=attributes)
             for name, (values, dimensions) in columns.items():
@@ -225,9 +225,12 @@ def _chunks(values: NDArray[Any]) -> tuple[int, ...]:
 def _joined(parts: Sequence[Answers]) -> Answers:
     """Answers of one kind as one."""
     arrays = [name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)]
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays
+    }
     return replace(
         parts[0],
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
+        **joined,
         loss=sum(part.loss for part in parts),
         positions=sum(part.positions for part in parts),
     )

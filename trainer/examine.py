@@ -8,19 +8,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.errors import RefusedError, UserError, explain
-from shared.files import turn, written_aside
-from shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
-from trainer.analysis import analyse
-from trainer.client import Client
-from trainer.evaluate import Answers, answers, save, summaries
-from trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY, check_no_links, possible
-from trainer.kinds import kinds_of
-from trainer.pretrained import Pretrained, load
-from trainer.progress import working
-from trainer.recipe import StreamSection
-from trainer.records import read_scores, read_studies
-from trainer.tables import say, show_cross, show_scores, show_study
+from matstream.shared.errors import RefusedError, UserError, explain
+from matstream.shared.files import turn, written_aside
+from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
+from matstream.trainer.analysis import analyse
+from matstream.trainer.client import Client
+from matstream.trainer.evaluate import Answers, answers, save, summaries
+from matstream.trainer.folder import ANSWERS, ARRAYS, CONFIG, RECIPE, SCORES, STUDY, check_no_links, possible
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.pretrained import Pretrained, load
+from matstream.trainer.progress import working
+from matstream.trainer.recipe import StreamSection
+from matstream.trainer.records import read_scores, read_studies
+from matstream.trainer.tables import say, show_cross, show_scores, show_study
 
 _ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be counted
 

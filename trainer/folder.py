@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from shared import files
-from shared.errors import UserError
-from shared.spec import StreamSpec
+from matstream.shared import files
+from matstream.shared.errors import UserError
+from matstream.shared.spec import StreamSpec
 
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
@@ -19,6 +19,7 @@ BEST = "best-"  # before the samples seen, the best weights
 RESULT = "result.json"
 SCORES = "evaluations.json"
 STUDY = "analysis.json"
+PROBLEMS = "problems"  # the files of the operations and structures that are the user's own
 ANSWERS = "evaluation.zarr"
 ARRAYS = (
     *("inputs", "targets", "predictions", "errors", "index", "operation"),
@@ -34,12 +35,13 @@ CARD = "README.md"
 SUMS = "SHA256SUMS"
 KEPT = (WEIGHTS, STATE, SUMS)  # in a checkpoint
 
-FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL)
+FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL, PROBLEMS)
 
 # of the files in a folder that is written whole, those that we write, as a regular expression
 _ARRAY = f"({'|'.join(ARRAYS)})"
 OF_ANSWERS = rf"({_ARRAY}/)?zarr\.json|{_ARRAY}/c(/[0-9]+)+"
-OF_MODEL = "|".join(map(re.escape, (WEIGHTS, CONFIG, CARD, SUMS)))
+_OF_PROBLEMS = rf"{PROBLEMS}/[\w.-]+\.py"
+OF_MODEL = "|".join((*map(re.escape, (WEIGHTS, CONFIG, CARD, SUMS)), _OF_PROBLEMS))
 OF_CHECKPOINT = "|".join(map(re.escape, KEPT))
 
 _PARTS = "|".join(("curves", "accuracy", "by-operation", "by-dimension", "cases"))
@@ -51,6 +53,7 @@ _WRITTEN = re.compile(
             rf"{TENSORBOARD}/events\.out\.tfevents\.[0-9]+\..+\.[0-9]+\.[0-9]+",
             rf"{CHECKPOINTS}/({BEST})?{CHECKPOINT}/({OF_CHECKPOINT})",
             rf"{ANSWERS}/({OF_ANSWERS})",
+            _OF_PROBLEMS,
             rf"{MODEL}/({OF_MODEL})",
         )
     )

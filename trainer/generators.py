@@ -11,9 +11,9 @@ from urllib.request import getproxies
 
 import httpx
 
-from shared.errors import UserError, first_line, one_line
-from shared.urls import authorization, checked_url, is_loopback, without_password
-from shared.wire import MEDIA_TYPE
+from matstream.shared.errors import UserError, first_line, one_line
+from matstream.shared.urls import authorization, checked_url, is_loopback, without_password
+from matstream.shared.wire import MEDIA_TYPE
 
 MAX_ERROR_BYTES = 64 << 10  # read of an answer that is no stream
 MAX_WRONG = 3  # wrong answers in a row, after which a generator counts as wrong that never answered rightly

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.tokens import Tokens
+from matstream.trainer.tokens import Tokens
 
 
 class Grammar(Protocol):

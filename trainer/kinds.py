@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.operations import OPERATIONS, Shape
-from shared.spec import StreamSpec
-from shared.wire import Samples, flat
+from matstream.shared.operation import Shape
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import Samples, flat
 
 
 class Kind(NamedTuple):

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from shared.spec import StreamSpec
-from shared.wire import from_batch, provenance
-from trainer.client import Client
-from trainer.tokens import Tokens, encode
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import from_batch, provenance
+from matstream.trainer.client import Client
+from matstream.trainer.tokens import Tokens, encode
 
 AHEAD = 8  # record batches encoded and waiting
 
@@ -115,7 +115,7 @@ class Loader:
             self.waited += time.perf_counter() - started
         raise StoppedError
 
-    def _encode_ahead(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def _encode_ahead(self, batches: Generator[pa.RecordBatch, None, None]) -> None:
         try:
             with closing(batches):
                 for batch in batches:
@@ -146,7 +146,7 @@ def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
     if device.type != "cuda":
         yield from batches
         return
-    copying = torch.cuda.Stream(device)
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     for batch in batches:
         with torch.cuda.stream(copying):
             copied = Batch(*(ids.pin_memory().to(device, non_blocking=True) for ids in batch))

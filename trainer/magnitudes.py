@@ -3,10 +3,10 @@
 import math
 from typing import NamedTuple
 
-from shared.spec import IntRange, StreamSpec
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import IntRange, StreamSpec
 
 _NORMAL = 8.3  # deviations that the normal variates of a stream stay within (uniforms are at least 2⁻⁵⁴)
-_INVERSE = 1e8  # times 1/scale: an inverse much larger is not exact to 1e-10, and drawn again
 
 
 class Magnitudes(NamedTuple):
@@ -32,19 +32,7 @@ def of_targets(spec: StreamSpec) -> Magnitudes:
     """The entries of a stream's targets."""
     low, high = of_inputs(spec.model_copy(update={"noise": 0, "max_abs": None}))
     m, n = spec.extreme_dims()[1]
-    by_operation = {
-        "transpose": (low, high),
-        "add": (low, 2 * high),
-        "matvec": (low**2, m * high**2),
-        "matmul": (low**2, m * high**2),
-        "eigenvalues": (low, n * high),
-        "eigenvectors": (min(low, 1), max(n * high, 1)),
-        "inverse": (1 / high, _INVERSE / low),
-        "symmetric_inverse": (1 / high, _INVERSE / low),
-        "singular_values": (low, math.sqrt(m * n) * high),
-        "svd": (min(low, 1), max(math.sqrt(m * n) * high, 1)),
-    }
-    found = [by_operation[operation] for operation in spec.operation]
+    found = [OPERATIONS[name].magnitudes(low, high, m, n) for name in spec.operation]
     largest = max(largest for _, largest in found)
     return Magnitudes(min(usual for usual, _ in found), min(largest, spec.max_abs or math.inf))
 

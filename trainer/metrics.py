@@ -6,8 +6,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from shared.files import naming, written_aside
-from trainer.folder import METRICS, TENSORBOARD
+from matstream.shared.files import naming, written_aside
+from matstream.trainer.folder import METRICS, TENSORBOARD
 
 
 class Metrics:

@@ -5,14 +5,16 @@ hold several words, one a slot (trainer.tokens): their embeddings are added on t
 the words of a number are predicted one after another, each knowing those before it.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.grammar import Grammar
-from trainer.near import Near
-from trainer.recipe import ModelSection, Recipe
-from trainer.tokens import Tokens
+from matstream.trainer.grammar import Grammar
+from matstream.trainer.near import Near
+from matstream.trainer.recipe import ModelSection, Recipe
+from matstream.trainer.tokens import Tokens
 
 LOUDNESS = 5.0  # of signs, in the first weights
 
@@ -61,13 +63,13 @@ class Transformer(nn.Module):
         if self.parallel:
             before = self._opened(inputs, kinds).expand(-1, length, -1)
             return self.heads.greedy(self._decode(before, kinds, memory, mask), grammar)
-        crossed = [layer.cross.keys_values(memory) for layer in self.decoder]
-        caches = [layer.attention.cache(len(inputs), length, memory) for layer in self.decoder]
+        crossed = [layer.cross.keys_values(memory) for layer in self._decoder_layers()]
+        caches = [layer.attention.cache(len(inputs), length, memory) for layer in self._decoder_layers()]
         word = self._opened(inputs, kinds)
         words = []
         for position in range(length):
             x = self.write(word, kinds, position)  # (B, 1, D)
-            for layer, cache, keys_values in zip(self.decoder, caches, crossed, strict=True):
+            for layer, cache, keys_values in zip(self._decoder_layers(), caches, crossed, strict=True):
                 x = layer.step(x, position, cache, keys_values, mask)
             word = self.heads.greedy(self.decoder_norm(x), grammar)
             if grammar is not None:
@@ -78,9 +80,12 @@ class Transformer(nn.Module):
     def _decode(self, before: Tensor, kinds: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
         """What the heads see (B, T, D), of answers before whose positions stand these ids (B, T, slots)."""
         x = self.write(before, kinds)
-        for layer in self.decoder:
+        for layer in self._decoder_layers():
             x = layer(x, layer.cross.keys_values(memory), mask)
         return self.decoder_norm(x)
+
+    def _decoder_layers(self) -> "list[DecoderLayer]":
+        return cast("list[DecoderLayer]", list(self.decoder))  # torch knows them as modules
 
     def _opened(self, like: Tensor, kinds: Tensor) -> Tensor:
         """What stands before an answer, (B, 1, slots): its opening in the first slot."""
@@ -158,7 +163,8 @@ class Heads(nn.Module):
         last = len(self.slots) - 1
         self.order = [0, last, *range(1, last)] if last > 0 else [0]
         self.out = nn.Linear(width, tokens.size)
-        self.mantissa = self.near = None  # the slot whose words may be partly right, and how
+        self.mantissa: int | None = None  # the slot whose words may be partly right
+        self.near: Near | None = None  # and how
         if near and tokens.mantissas is not None:
             self.mantissa, values = tokens.mantissas
             self.near = Near(values, near)
@@ -175,7 +181,7 @@ class Heads(nn.Module):
             words = targets[..., slot]
             wanted = torch.where(words < 0, -1, words - self.slots[slot][0])
             logits = self._logits(h, slot).flatten(0, 1).float()
-            if slot == self.mantissa:
+            if self.near is not None and slot == self.mantissa:
                 losses.append(self.near(logits, wanted.flatten()))
             else:
                 losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))
@@ -235,7 +241,7 @@ class Attention(nn.Module):
         return like.new_empty(shape), like.new_empty(shape)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, L, D) -> (B, H, L, D/H)
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, L, D) -> (B, H, L, D/H)
 
 
 class EncoderLayer(nn.Module):

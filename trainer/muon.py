@@ -27,11 +27,11 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(weights), {"lr": 0.0, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move the weights that have gradients."""
         assert closure is None
         for group in self.param_groups:
-            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            alike: dict[torch.Size, list[Tensor]] = {}
             for weight in group["params"]:
                 if weight.grad is not None:
                     alike.setdefault(weight.shape, []).append(weight)
@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
                 torch._foreach_add_(weights, updates.unbind(), alpha=-rate * _LIKE_ADAMW * max(shape) ** 0.5)
 
-    def _momentum(self, weight: nn.Parameter) -> Tensor:
+    def _momentum(self, weight: Tensor) -> Tensor:
         """The momentum with this step's gradient, one step further on."""
         state: dict[str, Any] = self.state[weight]
         if not state:

@@ -2,16 +2,16 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.loader import Batch
-from trainer.model import Transformer
-from trainer.muon import Muon
-from trainer.recipe import TrainingSection
+from matstream.trainer.loader import Batch
+from matstream.trainer.model import Transformer
+from matstream.trainer.muon import Muon
+from matstream.trainer.recipe import TrainingSection
 
 
 class Optimiser:
@@ -56,7 +56,7 @@ class Optimiser:
             part.load_state_dict(state)
 
 
-def backward(model: nn.Module, training: TrainingSection, batch: Batch) -> Tensor:
+def backward(model: Callable[..., Tensor], training: TrainingSection, batch: Batch) -> Tensor:
     """Add a batch's gradients, in `training.accumulate` parts; returns its mean loss, ().
 
     The loss is that of all words of a position, averaged over the positions of the batch's answers.
@@ -67,7 +67,7 @@ def backward(model: nn.Module, training: TrainingSection, batch: Batch) -> Tenso
     for part in map(Batch._make, zip(*(ids.tensor_split(count) for ids in batch), strict=True)):
         with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
             loss = model(*part) / positions
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total
 

@@ -2,27 +2,41 @@
 
 import importlib.metadata
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from shared.arrays import real_numbers
-from shared.encodings import EncodingError
-from shared.errors import UserError
-from shared.files import written_aside
-from shared.wire import flat
-from trainer import checkpoint, checksums
-from trainer.evaluate import Solver, solver_of
-from trainer.folder import CARD, CONFIG, MODEL, OF_MODEL, RECIPE, SUMS, WEIGHTS
-from trainer.model import build, device
-from trainer.recipe import Recipe, differences, recipe_of
+from matstream.shared.arrays import real_numbers
+from matstream.shared.encodings import EncodingError
+from matstream.shared.errors import UserError
+from matstream.shared.files import written_aside
+from matstream.shared.operation import Shape
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.scoring import score
+from matstream.shared.wire import flat
+from matstream.trainer import checkpoint, checksums
+from matstream.trainer.evaluate import Solver, solver_of
+from matstream.trainer.folder import CARD, CONFIG, MODEL, OF_MODEL, PROBLEMS, RECIPE, SUMS, WEIGHTS
+from matstream.trainer.magnitudes import of_inputs
+from matstream.trainer.model import build, device
+from matstream.trainer.recipe import Recipe, differences, recipe_of
+from matstream.trainer.transfer import load_best
 
 BATCH = 1_000  # matrices predicted at a time
+
+
+class Checked(NamedTuple):
+    """Predictions (B, p, q), the exact answers (B, p, q), and the error of each prediction (B,)."""
+
+    predictions: NDArray[np.float64]
+    exact: NDArray[np.float64]
+    errors: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,40 @@ class Pretrained:
             return np.empty((0, *solver.read.kinds[number].target_shape))
         return solver.write.decode(np.concatenate(parts), number)
 
+    def check(self, matrices: ArrayLike | Tensor, operation: str | None = None) -> Checked:
+        """What it predicts, beside the exact answers, as LAPACK computes them here: `predictions` and `exact`
+        (B, p, q), and `errors` (B,), the relative l1 errors that accuracy counts.
+
+        Warns of inputs unlike those it was trained on: larger entries, or matrices that are not symmetric
+        where it has seen no others. Raises ValueError as `predict` does.
+        """
+        inputs = real_numbers(matrices, "matrices")
+        if inputs.ndim == 2:
+            inputs = inputs[None]
+        predictions = self.predict(inputs, operation)
+        name = self.solver.read.kinds[self._kind(inputs.shape[1:], operation)].operation
+        self._warn_of_others(inputs)
+        exact = OPERATIONS[name].target(inputs).targets
+        return Checked(predictions, exact, score(name, inputs, exact, predictions).l1)
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The rows and columns of all inputs that it reads, None where they vary."""
+        shapes = {kind.input_shape for kind in self.solver.read.kinds}
+        return shapes.pop() if len(shapes) == 1 else None
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it reads symmetric matrices only."""
+        return all(OPERATIONS[kind.operation].symmetric for kind in self.solver.read.kinds)
+
+    def _warn_of_others(self, inputs: NDArray[np.float64]) -> None:
+        largest, seen = np.abs(inputs).max(initial=0), of_inputs(self.recipe.stream).largest
+        if largest > seen:
+            warnings.warn(f"entries up to {largest:g}: it was trained on up to {seen:g}", stacklevel=3)
+        if self.symmetric and not np.allclose(inputs, inputs.swapaxes(1, 2)):
+            warnings.warn("matrices that are not symmetric: it was trained on symmetric ones", stacklevel=3)
+
     def _kind(self, shape: tuple[int, ...], operation: str | None) -> int:
         kinds = self.solver.read.kinds
         operations = sorted({kind.operation for kind in kinds})
@@ -98,8 +146,7 @@ def load(folder: str | Path) -> Pretrained:
 def best_of(folder: Path, recipe: Recipe) -> Pretrained:
     """The best model in a folder, which is of this recipe. Raises UserError as `load` does."""
     model = build(recipe).to(device())
-    weights = checkpoint.best_weights(folder)
-    checkpoint.load_weights(weights, model, checkpoint.remedy(weights.parent))
+    load_best(folder, recipe, model)
     return Pretrained(recipe, solver_of(recipe, model))
 
 
@@ -131,6 +178,9 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
         aside.mkdir()
         for name, content in files.items():
             (aside / name).write_bytes(content)
+        for name, content in recipe.problems().items():
+            (aside / PROBLEMS).mkdir(exist_ok=True)
+            (aside / PROBLEMS / name).write_bytes(content)
     return run / MODEL
 
 
@@ -170,9 +220,9 @@ once it is rounded to the words of `{recipe.tokens.output}`. The stream is
 `{json.dumps(fields)}`, seed {recipe.stream.seed}.
 
 ```python
-import trainer
+import matstream
 
-answers = trainer.load("path/of/this/folder").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
+answers = matstream.load("path/of/this/folder").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
 ```
 
 It answers matrices like those it was trained on; of others, expect nothing.

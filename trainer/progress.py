@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from trainer.client import LoggedWaiting, Waiting
+from matstream.trainer.client import LoggedWaiting, Waiting
 
 
 @contextmanager
@@ -30,9 +30,14 @@ def working(what: str, samples: int) -> Iterator[Callable[[int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not _is_watched(console)) as bar:
         task = bar.add_task(what, total=samples)
         yield lambda count: bar.advance(task, count)
+
+
+def _is_watched(console: Console) -> bool:
+    """Whether people see what is written as it changes: on a terminal, in a notebook."""
+    return console.is_terminal or console.is_jupyter
 
 
 class TrainingProgress:
@@ -49,7 +54,7 @@ class TrainingProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not _is_watched(self._console),
         )
         self._task = self._bar.add_task(name, total=samples, completed=done, status="")
         self._last: dict[str, Any] = {}
@@ -65,7 +70,7 @@ class TrainingProgress:
 
     def waiting(self, waiting: Waiting | None) -> None:
         """Show what the run waits for, and how long it still will; None: for nothing any more."""
-        if not self._console.is_terminal:
+        if not _is_watched(self._console):
             self._log(waiting)
         elif waiting is None:
             self._bar.update(self._task, status=self._status)
@@ -77,7 +82,7 @@ class TrainingProgress:
 
     def report(self, record: dict[str, Any]) -> None:
         """Show a record of metrics.jsonl."""
-        if not self._console.is_terminal:
+        if not _is_watched(self._console):
             self._console.file.write(json.dumps(record) + "\n")
             self._console.file.flush()
             return

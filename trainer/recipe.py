@@ -10,16 +10,17 @@ from typing import Any, Literal, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.encodings import ENCODINGS, Encoding, by_name
-from shared.errors import RefusedError, UserError, conflict, explain, first_line
-from shared.spec import MAX_INDEX, Index, StreamSpec
-from trainer import checksums
-from trainer.folder import CONFIG, RECIPE, WEIGHTS
-from trainer.kinds import kinds_of
-from trainer.magnitudes import Magnitudes, of_inputs, of_targets
-from trainer.tokens import Form, Side, Tokens
+from matstream.shared.encodings import ENCODINGS, Encoding, by_name
+from matstream.shared.errors import RefusedError, UserError, conflict, explain, first_line
+from matstream.shared.problems import files_of, read_problems
+from matstream.shared.spec import MAX_INDEX, Index, StreamSpec
+from matstream.trainer import checksums
+from matstream.trainer.folder import CONFIG, PROBLEMS, RECIPE, WEIGHTS
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.magnitudes import Magnitudes, of_inputs, of_targets
+from matstream.trainer.tokens import Form, Side, Tokens
 
-RECIPES = files("trainer") / "recipes"
+RECIPES = files("matstream.trainer") / "recipes"
 MAX_PLACES = 4_000_000  # positions of all kinds of problem together: what a model's tables of places may hold
 
 
@@ -183,6 +184,11 @@ class Recipe(_Section):
         kinds = len(self.stream.operation) * (m - low + 1) * (cols.high - cols.low + 1 if cols else 1)
         return kinds, self.stream.max_entries(m, n)
 
+    def problems(self) -> dict[str, bytes]:
+        """The files of one's own that the stream's operations and structure are of, by their names."""
+        files = files_of([*self.stream.operation, self.stream.structure])
+        return {path.name: path.read_bytes() for path in files}
+
     def input_tokens(self) -> Tokens:
         """How the model reads."""
         tokens = self.tokens
@@ -218,7 +224,16 @@ def _check_held(side: str, encoding: Encoding, magnitudes: Magnitudes) -> None:
 def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[str, Recipe]:
     """The name of its runs, and the content, of a recipe that comes with matstream, or of a file.
 
-    `overrides` are values by section and key. Raises RefusedError naming the key that is wrong.
+    Raises UserError as `load_document` and `read_recipe` do.
+    """
+    run_name, document = load_document(name)
+    return run_name, read_recipe(document, overrides)
+
+
+def load_document(name: str) -> tuple[str, dict[str, Any]]:
+    """The name of its runs, and the TOML, of a recipe that comes with matstream, or of a file.
+
+    Raises UserError if there is none, or it is not TOML.
     """
     if name in recipe_names():
         content = (RECIPES / f"{name}.toml").read_bytes()
@@ -232,11 +247,14 @@ def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[
         document = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:  # not TOML, or not UTF-8
         raise UserError(f"recipe {name!r} is not TOML: {error}") from None
-    return run_name, read_recipe(document, overrides)
+    return run_name, document
 
 
 def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """Validate a recipe's document. Raises RefusedError naming the key that is wrong."""
+    """Validate a recipe's document. `overrides` are values by section and key.
+
+    Raises RefusedError naming the key that is wrong.
+    """
     merged: dict[str, Any] = dict(document)
     for section, values in overrides.items():
         given = {key.replace("-", "_"): value for key, value in values.items()}
@@ -267,10 +285,16 @@ def recipe_of(folder: Path) -> Recipe:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} is no model's configuration: its recipe is not an object")
+    read_kept_problems(folder)
     try:
         return read_recipe(document, {})
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def read_kept_problems(folder: Path) -> None:
+    """Read the operations and structures of the user's own that a run, or an exported model, is of."""
+    read_problems(map(str, sorted((folder / PROBLEMS).glob("*.py"))))
 
 
 def differences(recipe: Recipe, other: Recipe, *sections: str) -> Iterator[tuple[str, Any, Any]]:

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from shared.errors import UserError
-from shared.spec import StreamSpec
-from trainer.folder import RESULT, SCORES, STUDY
+from matstream.shared.errors import UserError
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.folder import RESULT, SCORES, STUDY
 
 _Shares = Annotated[dict[Literal["0.05", "0.02", "0.01", "0.005"], float], Field(min_length=4)]
 

@@ -11,15 +11,22 @@ from typing import Any
 
 import torch
 
-from shared.errors import UserError
-from shared.files import locked, written_aside
-from trainer import checkpoint
-from trainer import folder as folders
-from trainer.client import Client
-from trainer.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
-from trainer.model import build, device, weights
-from trainer.recipe import Recipe, load_recipe, recipe_of, write_recipe
-from trainer.transfer import start_from
+from matstream.shared.errors import UserError
+from matstream.shared.files import locked, written_aside
+from matstream.trainer import checkpoint
+from matstream.trainer import folder as folders
+from matstream.trainer.client import Client
+from matstream.trainer.folder import CHECKPOINTS, METRICS, PROBLEMS, RECIPE, RESULT
+from matstream.trainer.model import build, device, weights
+from matstream.trainer.recipe import (
+    Recipe,
+    load_document,
+    read_kept_problems,
+    read_recipe,
+    recipe_of,
+    write_recipe,
+)
+from matstream.trainer.transfer import start_from
 
 MAX_NAME = 200  # bytes of a run's name: files about it are named after it
 BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
@@ -51,7 +58,7 @@ def prepare(
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
-    recipe_name, wanted = load_recipe(recipe, overrides)
+    recipe_name, document = load_document(recipe)
     if name is None and not _is_plain(recipe_name):
         raise UserError(f"recipe {recipe!r}: its file's name cannot be a run's: choose one with --run NAME")
     if name is not None and not _is_plain(name):
@@ -60,6 +67,9 @@ def prepare(
     if not folders.possible(folder):
         raise UserError(f"{folder} must be a folder, or nothing yet, to hold the run")
     folders.check_no_links(folder)
+    if resume:
+        read_kept_problems(folder)
+    wanted = read_recipe(document, overrides)
     found = _contents(folder)
     begun = has_begun(folder)
     if resume:
@@ -116,6 +126,10 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
                 "start again"
             )
         folders.remove_remains(run.folder) if resume else folders.clear(run.folder)
+        for name, content in recipe.problems().items():
+            (run.folder / PROBLEMS).mkdir(exist_ok=True)
+            with written_aside(run.folder / PROBLEMS / name) as aside:
+                aside.write_bytes(content)
         with written_aside(run.folder / RECIPE) as aside:
             aside.write_text(write_recipe(recipe), encoding="utf-8")
         yield
@@ -164,9 +178,9 @@ def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
                     f"{section}.{key}={asked!r}: the run to resume was begun with {value!r}; "
                     "keep that, or begin another run with --run NAME"
                 )
-    free = {"time_limit": wanted.training.time_limit, "checkpoints": wanted.training.checkpoints}
+    kept = {"time_limit": wanted.training.time_limit, "checkpoints": wanted.training.checkpoints}
     return written.model_copy(
-        update={"fetch": wanted.fetch, "training": written.training.model_copy(update=free)}
+        update={"fetch": wanted.fetch, "training": written.training.model_copy(update=kept)}
     )
 
 
@@ -192,7 +206,7 @@ def _settle_precision(recipe: Recipe) -> Recipe:
     training = recipe.training
     if training.precision != "auto":
         return recipe
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     bf16 = torch.cuda.is_available() or (fast_bf16 and recipe.model.width >= BF16_WIDTH)
     settled = training.model_copy(update={"precision": "bf16" if bf16 else "fp32"})

@@ -8,15 +8,15 @@ from urllib.parse import urlencode
 import torch
 from torch import Tensor
 
-from shared.errors import UserError
-from trainer import checkpoint
-from trainer.evaluate import Solver, solver_of
-from trainer.folder import CHECKPOINTS
-from trainer.loader import Batch
-from trainer.model import build, device
-from trainer.optimiser import Average, Optimiser, backward, learning_rate
-from trainer.run import Run
-from trainer.transfer import start_from
+from matstream.shared.errors import UserError
+from matstream.trainer import checkpoint
+from matstream.trainer.evaluate import Solver, solver_of
+from matstream.trainer.folder import CHECKPOINTS
+from matstream.trainer.loader import Batch
+from matstream.trainer.model import build, device
+from matstream.trainer.optimiser import Average, Optimiser, backward, learning_rate
+from matstream.trainer.run import Run
+from matstream.trainer.transfer import start_from
 
 DIVERGED = 5.0  # times the loss of guessing
 

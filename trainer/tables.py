@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trainer.shown import study_tables
+from matstream.trainer.shown import study_tables
 
 _console = Console(highlight=False, soft_wrap=True)
 if not _console.is_terminal:
@@ -32,9 +32,9 @@ def show_scores(scores: Mapping[str, Any]) -> None:
                 name.removeprefix("by_"), "samples", "within 5%", "1%", "strict", "ceiling", "invalid"
             )
             for part, own in scores[name].items():
-                shares = (own["accuracy"]["0.05"], own["accuracy"]["0.01"], own["accuracy_strict"]["0.05"])
-                shares += (own["ceiling"]["0.05"],)
-                numbers = [f"{share:.4f}" for share in shares]
+                right, strict = own["accuracy"], own["accuracy_strict"]
+                of_part = (right["0.05"], right["0.01"], strict["0.05"], own["ceiling"]["0.05"])
+                numbers = [f"{share:.4f}" for share in of_part]
                 parts.add_row(part, f"{own['test_samples']:,}", *numbers, f"{own['invalid']:,}")
             _console.print()
             _console.print(parts)

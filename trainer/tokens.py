@@ -3,7 +3,7 @@
 A number has k words. In the *sequential* form, the published one, each word is a position of its own: the
 dimensions V<rows> V<cols>, the numbers without their empty words, and a mark at the end. In the *factored*
 form the k words of a number share one position, in k slots, and every position has its place in the matrix.
-Where a stream has several operations, a letter says which.
+Where a stream has several operations, a word says which.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.encodings import Encoding
-from shared.operations import OPERATIONS
-from shared.wire import Matrices, Samples, flat
-from trainer.kinds import Kind, kinds_of_samples
+from matstream.shared.encodings import Encoding
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.wire import Matrices, Samples, flat
+from matstream.trainer.kinds import Kind, kinds_of_samples
 
 Form = Literal["factored", "sequential"]
 Side = Literal["input", "target"]
@@ -26,16 +26,14 @@ Floats = NDArray[np.float64]
 
 NOTHING = -1  # where a sequence has ended, or a slot holds no word
 
-_LETTERS = tuple(operation.letter for operation in OPERATIONS.values())
-
 
 @dataclass(frozen=True)
 class Tokens:
     """How the inputs or the targets of some kinds of problem are written as ids, and read back.
 
     Ids (B, length, slots) count within one vocabulary: the words of numbers, slot by slot, then the mark,
-    the letters of operations, and the dimensions V1, V2, …, so that a vocabulary for larger matrices begins
-    as this one does.
+    the operations, where a stream has several, and the dimensions V1, V2, … Words of no other operations are
+    among them, so that a model outlives an operation that is added.
     """
 
     encoding: Encoding
@@ -55,7 +53,19 @@ class Tokens:
     @cached_property
     def size(self) -> int:
         """Ids of the vocabulary."""
-        return self.mark + 1 + len(_LETTERS) + max(max(shape) for shape in self._shapes)
+        return self.mark + len(self.headers)
+
+    @cached_property
+    def headers(self) -> tuple[str, ...]:
+        """The words that are not of numbers, by id from `mark` on: the mark, operations, and dimensions."""
+        dims = range(1, 1 + max(max(shape) for shape in self._shapes))
+        return ("", *self.operations, *(f"V{dim}" for dim in dims))
+
+    @cached_property
+    def operations(self) -> tuple[str, ...]:
+        """The operations that have a word: those of the stream, if there are several."""
+        names = sorted({kind.operation for kind in self.kinds})
+        return tuple(names) if len(names) > 1 else ()
 
     @cached_property
     def signs(self) -> tuple[int, int]:
@@ -93,9 +103,7 @@ class Tokens:
     @cached_property
     def opening(self) -> NDArray[np.int64]:
         """The id (K,) that a sequence of each kind opens with, before its first word."""
-        if self.form == "factored" and self._several_operations:
-            return self._letters
-        return np.full(len(self.kinds), self.mark)
+        return self._openings if self.form == "factored" else np.full(len(self.kinds), self.mark)
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
@@ -143,16 +151,16 @@ class Tokens:
             numbers = ids[:, self._header : self._header + rows * cols]
             starts, stops = np.array(self.slots).T
             words = np.where((numbers >= starts) & (numbers < stops), numbers - self.offsets, -1)
-            return self.encoding.decode(words).reshape(-1, *shape)
+            return np.asarray(self.encoding.decode(words).reshape(-1, *shape))
         header = self.header(kind)
         words, complete = self._align(ids[:, self._header :, 0], rows * cols)
         values = self.encoding.decode(words)
         values[~complete | (ids[:, : self._header, 0] != header).any(axis=1)] = np.nan
-        return values.reshape(-1, *shape)
+        return np.asarray(values.reshape(-1, *shape))
 
     def header(self, kind: int) -> NDArray[np.int64]:
         """The ids in front of matrices of a kind, (header,)."""
-        return self._headers(np.array([kind]), np.array([self._shapes[kind]]))[0]
+        return np.asarray(self._headers(np.array([kind]), np.array([self._shapes[kind]]))[0])
 
     def entries(self, kind: int) -> int:
         """Numbers in a matrix of a kind."""
@@ -203,34 +211,31 @@ class Tokens:
         )
 
     @property
-    def _several_operations(self) -> bool:
-        return len({kind.operation for kind in self.kinds}) > 1
-
-    @property
     def _with_header(self) -> tuple[bool, bool]:
-        """Whether a letter, and whether a shape, stands in front. A factored answer needs neither: it opens
-        with its letter, and its positions have their places."""
+        """Whether an operation, and whether a shape, stands in front. A factored answer needs neither: it
+        opens with its operation, and its positions have their places."""
         if self.form == "sequential":
-            return self._several_operations, True
+            return bool(self.operations), True
         read = self.side == "input"
-        return read and self._several_operations, read and len(set(self._shapes)) > 1
+        return read and bool(self.operations), read and len(set(self._shapes)) > 1
 
     @property
     def _header(self) -> int:
-        letter, shape = self._with_header
-        return letter + 2 * shape
+        operation, shape = self._with_header
+        return operation + 2 * shape
 
     def _headers(self, kinds: NDArray[np.int64], shapes: NDArray[Any]) -> NDArray[np.int64]:
         """The ids in front of matrices of these kinds and shapes, (B, header)."""
-        with_letter, with_shape = self._with_header
-        ids = np.column_stack([self._letters[kinds], self.mark + len(_LETTERS) + shapes])
-        return ids[:, [with_letter, with_shape, with_shape]]
+        with_operation, with_shape = self._with_header
+        ids = np.column_stack([self._openings[kinds], self.mark + len(self.operations) + shapes])
+        return ids[:, [with_operation, with_shape, with_shape]]
 
     @property
-    def _letters(self) -> NDArray[np.int64]:
-        """The id of each kind's letter, (K,)."""
-        letters = [_LETTERS.index(OPERATIONS[kind.operation].letter) for kind in self.kinds]
-        return self.mark + 1 + np.array(letters)
+    def _openings(self) -> NDArray[np.int64]:
+        """The id of each kind's operation, (K,), or the mark where there is one alone."""
+        return self.mark + np.array(
+            [self.headers.index(kind.operation) if self.operations else 0 for kind in self.kinds]
+        )
 
 
 def encode(
@@ -242,16 +247,18 @@ def encode(
 
 
 def _blocks(kind: Kind, side: Side, rows: int, cols: int) -> NDArray[np.int64]:
-    """The place of each entry of a matrix, (rows·cols, 3): its operand, or in an answer its part (values,
-    then vectors), from 1 on, and its row and column there."""
+    """The place of each entry of a matrix, (rows·cols, 3): its operand, or in an answer its part,
+    from 1 on, and its row and column there."""
     row, col = np.divmod(np.arange(rows * cols), cols)
-    block = np.ones_like(row)
+    operation = OPERATIONS[kind.operation]
     if side == "input":
-        block += col >= kind.n
-        col = np.where(block == 2, col - kind.n, col)
-    elif kind.operation in ("eigenvectors", "svd"):
-        block += (row >= 1).astype(np.int64) + (row >= 1 + kind.m)
-        row = row - np.where(block == 2, 1, np.where(block == 3, 1 + kind.m, 0))
+        starts = np.cumsum([0, *(operand.cols for operand in operation.operands(kind.m, kind.n))])
+        block = np.searchsorted(starts, col, side="right")
+        col = col - starts[block - 1]
+    else:
+        starts = np.cumsum([0, *(part.rows for part in operation.parts(kind.m, kind.n))])
+        block = np.searchsorted(starts, row, side="right")
+        row = row - starts[block - 1]
     return np.stack([block, row, col], axis=1)
 
 

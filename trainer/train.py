@@ -10,16 +10,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.client import PATIENCE, Client, StreamError
-from trainer.evaluate import Answers, Solver, answers, summaries
-from trainer.loader import Batch, Loader, StoppedError, on_device
-from trainer.metrics import Metrics
-from trainer.model import device
-from trainer.optimiser import learning_rate
-from trainer.progress import TrainingProgress
-from trainer.recipe import TrainingSection
-from trainer.run import Run
-from trainer.state import Position, State
+from matstream.trainer.client import PATIENCE, Client, StreamError
+from matstream.trainer.evaluate import Answers, Solver, answers, summaries
+from matstream.trainer.loader import Batch, Loader, StoppedError, on_device
+from matstream.trainer.metrics import Metrics
+from matstream.trainer.model import device
+from matstream.trainer.optimiser import learning_rate
+from matstream.trainer.progress import TrainingProgress
+from matstream.trainer.recipe import TrainingSection
+from matstream.trainer.run import Run
+from matstream.trainer.state import Position, State
 
 logger = logging.getLogger(__name__)
 
@@ -212,10 +212,11 @@ def _signals() -> Iterator[_Stop]:
         stop.set()
         signal.signal(number, handlers[number])
 
-    handlers = {
+    here = threading.current_thread() is threading.main_thread()  # no other may set what signals do
+    handlers: dict[int, Any] = {
         number: signal.signal(number, ask)
         for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
+        if here and signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield stop

@@ -101,44 +101,24 @@ const SUMS = {
   },
 };
 
-// what the histogram counts: the eigenvalues or singular values of a target, or its entries
-const eigenvalues = { what: "eigenvalues", law: (spec) => EIGENVALUES[spec.spectrum], weight: (m, n) => n };
-const singularValues = { what: "singular values", law: () => SINGULAR_VALUES, weight: Math.min };
-const entries = (law, weight) => ({ what: "entries", law, weight });
-
-const QUANTITIES = {
-  add: entries(
-    (spec) => SUMS[spec.coefficients],
-    (m, n) => m * n,
-  ),
-  eigenvalues,
-  eigenvectors: { ...eigenvalues, rowZeroOnly: true },
-  matmul: entries(
-    () => PRODUCTS,
-    (m, n) => n * n,
-  ),
-  matvec: entries(
-    () => PRODUCTS,
-    (m, n) => n,
-  ),
-  singular_values: singularValues,
-  svd: { ...singularValues, rowZeroOnly: true },
-  transpose: entries(
-    (spec) => COEFFICIENTS[spec.coefficients],
-    (m, n) => m * n,
-  ),
+// the laws that operations name in the catalog: { law: spec -> law, weight: values in a matrix }
+const LAWS = {
+  entry: { law: (spec) => COEFFICIENTS[spec.coefficients], weight: (m, n) => m * n },
+  "sum of two entries": { law: (spec) => SUMS[spec.coefficients], weight: (m, n) => m * n },
+  "entry of a product": { law: () => PRODUCTS, weight: (m, n) => n * n },
+  "entry of a product with a vector": { law: () => PRODUCTS, weight: (m, n) => n },
+  eigenvalue: { law: (spec) => EIGENVALUES[spec.spectrum], weight: (m, n) => n },
+  "singular value": { law: () => SINGULAR_VALUES, weight: Math.min },
 };
-
-/** What the histogram of an operation counts: { what, rowZeroOnly }. */
-export const quantityOf = (operation) => QUANTITIES[operation] ?? entries(() => undefined);
 
 /**
  * The law { name, exact, cdf } of the values that the histogram of a spec counts, null where none is known.
  * Where the spec draws dimensions or scales, the law is a mixture: a matrix counts once for each of its values.
+ * `name` is that of the operation's law in the catalog.
  */
-export function lawOf(spec) {
-  const quantity = quantityOf(spec.operation);
-  const law = spec.structure === "none" && !spec.max_abs ? quantity.law(spec) : undefined;
+export function lawOf(name, spec) {
+  const quantity = LAWS[name];
+  const law = spec.structure === "none" && !spec.max_abs ? quantity?.law(spec) : undefined;
   if (!law) return null;
   const parts = [];
   for (const m of spread(spec.dim)) {

@@ -8,6 +8,7 @@ export function sampleCard(sample, forms, headRow) {
   const attempt = sample.attempt ? `, drawn ${sample.attempt + 1} times` : "";
   const other = sample.unique ? "" : ", not the only answer: a value repeats";
   const card = element("article", { className: "sample" });
+  const residual = sample.residual === null ? "no residual is measured" : `residual ${number(sample.residual)}`;
   const arrow = element("span", { className: "arrow", textContent: "→" });
   arrow.setAttribute("aria-hidden", "true");
   const pair = element("div", { className: "pair" });
@@ -20,7 +21,7 @@ export function sampleCard(sample, forms, headRow) {
     element("h3", { textContent: `Sample ${sample.index}` }),
     element("p", {
       className: "residual",
-      textContent: `residual ${number(sample.residual)}${attempt}${other}`,
+      textContent: `${residual}${attempt}${other}`,
     }),
     pair,
     words(sample.words),

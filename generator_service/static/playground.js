@@ -1,7 +1,7 @@
 // The page: its controls, what they ask the service for, and its own URL, which holds the same.
 
 import { draw, Histogram } from "./histogram.js";
-import { lawOf, quantityOf } from "./laws.js";
+import { lawOf } from "./laws.js";
 import { number, sampleCard } from "./matrices.js";
 import { ask, hasKey, pause, Refused } from "./service.js";
 import { batches } from "./stream.js";
@@ -123,9 +123,9 @@ async function look() {
     const response = await ask(`v1/samples?${query}`, signal, say);
     const { samples } = await response.json();
     refuse(null);
-    const { rowZeroOnly } = quantityOf(operation.value);
     const forms = catalog.operations[operation.value];
-    $("#samples").replaceChildren(...samples.map((sample) => sampleCard(sample, forms, rowZeroOnly)));
+    const firstRow = forms.histogram.first_row;
+    $("#samples").replaceChildren(...samples.map((sample) => sampleCard(sample, forms, firstRow)));
     letScroll();
     return true;
   } catch (error) {
@@ -194,8 +194,8 @@ function describe() {
 /** An empty histogram with the law it will be held against. */
 function startPicture() {
   const spec = { ...DEFAULTS, ...Object.fromEntries(chosen()) };
-  const law = lawOf(spec);
-  const { what } = quantityOf(spec.operation);
+  const { what, law: name } = catalog.operations[spec.operation].histogram;
+  const law = lawOf(name, spec);
   picture = { law, what, histogram: law && Histogram.forLaw(law.cdf) };
   $("#live-title").textContent =
     what === "entries" ? "Live: the entries of the targets" : `Live: the ${what}`;
@@ -212,7 +212,7 @@ function report({ seen, residual, redrawn, rate }) {
   const whole = (value) => Math.round(value).toLocaleString("en");
   $("#seen").textContent = whole(seen);
   $("#rate").textContent = rate ? whole(rate) : "–";
-  $("#residual").textContent = seen ? number(residual) : "–";
+  $("#residual").textContent = seen && !Number.isNaN(residual) ? number(residual) : "–";
   $("#redrawn").textContent = whole(redrawn);
   $("#gap").textContent = law && counted ? histogram.gap(law.cdf).toFixed(4) : "–";
   // Kolmogorov's 95% point; values of one sample may hang together, so that samples are what counts
@@ -300,7 +300,7 @@ function wanted() {
     query: streamQuery(),
     until: Number(controls.until.value) || Infinity,
     most: catalog.limits.max_count,
-    rowZeroOnly: quantityOf(controls.operation.value).rowZeroOnly,
+    firstRow: catalog.operations[controls.operation.value].histogram.first_row,
   };
 }
 

@@ -7,10 +7,10 @@ const PATIENCE = 5; // requests that bring nothing, before that is said
 
 /**
  * The batches of samples [0, until) of the stream of `query`, at most `most` samples a request, each as
- * { rows, values, residual, redrawn }: the values of its targets (those of row 0, if `rowZeroOnly`), the
+ * { rows, values, residual, redrawn }: the values of its targets (those of the first row, if `firstRow`), the
  * largest residual, and how many samples were drawn more than once.
  */
-export async function* batches({ query, until, most, rowZeroOnly }, signal, say) {
+export async function* batches({ query, until, most, firstRow }, signal, say) {
   let position = 0;
   let fruitless = 0;
   while (position < until) {
@@ -22,7 +22,7 @@ export async function* batches({ query, until, most, rowZeroOnly }, signal, say)
       position += batch.numRows;
       yield {
         rows: batch.numRows,
-        values: valuesOf(batch, rowZeroOnly),
+        values: valuesOf(batch, firstRow),
         residual: column(batch, "residual").values.reduce((a, b) => Math.max(a, b), 0),
         redrawn: column(batch, "attempt").values.reduce((n, attempt) => n + (attempt > 0), 0),
       };
@@ -51,21 +51,21 @@ async function* wholeBatches(response) {
 const column = (batch, name) => batch.getChild(name).data[0];
 
 /** The target's entries, or those of row 0 alone, of every sample of a batch. */
-function valuesOf(batch, rowZeroOnly) {
+function valuesOf(batch, firstRow) {
   const field = batch.schema.fields.find((each) => each.name === "target");
   const storage = column(batch, "target");
   const { shape } = JSON.parse(field.metadata.get("ARROW:extension:metadata"));
   if (shape) {
     // arrow.fixed_shape_tensor: all entries one after another
     const entries = storage.children[0].values;
-    if (!rowZeroOnly) return entries;
+    if (!firstRow) return entries;
     const [rows, cols] = shape;
     return entries.filter((_, i) => i % (rows * cols) < cols);
   }
   // arrow.variable_shape_tensor: a struct of the entries and the shape of each
   const [data, shapes] = storage.children;
   const entries = data.children[0].values;
-  if (!rowZeroOnly) return entries;
+  if (!firstRow) return entries;
   const sizes = shapes.children[0].values;
   const parts = Array.from({ length: batch.numRows }, (_, i) => {
     const first = data.valueOffsets[i];

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import MEDIA_TYPE, read_stream, schema, write_stream
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import MEDIA_TYPE, read_stream, schema, write_stream
 
 BLOCK = bytes(1 << 16)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from matstream import main
+from matstream.commands import main
+from matstream.trainer.checkpoint import latest
+from matstream.trainer.run import has_begun
 from tests.commands import Forked, flags
-from trainer.checkpoint import latest
-from trainer.run import has_begun
 
 TINY = {
     "stream__dim": 2,

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from generator_service.stream import batches
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import WireError, read_stream, schema, write_stream
+from matstream.generator_service.stream import batches
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import WireError, read_stream, schema, write_stream
 
 SAMPLES = SampleRange(seed=5, split="valid", start=11, count=7)
 STREAMS = {

@@ -81,7 +81,7 @@ def test_a_process_ends_with_its_own_status_while_samples_arrive(disk, server, n
     many = TINY | {"stream__dim": 10, "fetch__request_samples": 20_000, "fetch__connections": 8}
     with misbehaving(server, slow(200_000)) as steady:  # a piece on each connection every 50 ms
         status, _, err = commands.finish(
-            commands.matstream(disk, "train", "quickstart", "--generator", steady.url, **many)
+            commands.started(disk, "train", "quickstart", "--generator", steady.url, **many)
         )
     seconds = time.monotonic() - begun
     assert status == 1, err

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from matstream.trainer import checkpoint
+from matstream.trainer.metrics import read_metrics
 from tests.commands import Forked, finish, forked
-from trainer import checkpoint
-from trainer.metrics import read_metrics
 
 TINY = {
     "model__width": 16,

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from generator_service import numerics
-from generator_service.stream import generate
-from shared.spec import StreamSpec
+from matstream.generator_service import numerics
+from matstream.generator_service.stream import generate
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.client import Client, StreamError, stream
 from tests import commands
 from tests.faults.proxy import (
     MISBEHAVIOURS,
@@ -27,7 +28,6 @@ from tests.faults.proxy import (
     unreachable,
 )
 from tests.faults.runs import RUN, TINY, difference, outcome, said, start
-from trainer.client import Client, StreamError, stream
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)
 ANSWERED_LATE = ("a byte every 2 s", "100 KB/s", "accepts, and is silent", "stops in the middle")
@@ -173,13 +173,13 @@ def away(seconds: float) -> Callable[[int], bool]:
 def test_a_generator_that_comes_back_within_the_patience_is_waited_for_in_few_lines(
     server, made, rows, note, caplog
 ):
-    with misbehaving(server, reset, away(8)) as generator, caplog.at_level(logging.INFO, "trainer"):
+    with misbehaving(server, reset, away(8)) as generator, caplog.at_level(logging.INFO, "matstream.trainer"):
         begun = time.monotonic()
         assert rows(streamed(generator.url, 3_000, patience=60.0)) == made(3_000)
         seconds = time.monotonic() - begun
     assert 8 < seconds < 15
     # when it begins, after 1, 2, 4 and 8 seconds, when it goes on
-    lines = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("matstream.trainer")]
     assert 2 <= len(lines) <= 7, lines
     note("away for 8 s: the only generator", times=1, outcome="identical", seconds=seconds - 8)
 
@@ -196,8 +196,8 @@ def test_a_generator_that_stays_away_longer_than_the_patience_is_one_sentence(se
 _MEASURE = """
 import re, resource, sys
 from pathlib import Path
-from shared.spec import StreamSpec
-from trainer import client
+from matstream.shared.spec import StreamSpec
+from matstream.trainer import client
 
 def most():  # not ru_maxrss, which counts what the parent had
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -307,7 +307,7 @@ def test_a_process_whose_stream_fails_ends_with_its_own_status(server, tmp_path,
         for name in ("a", "b", "c", "d", "e", "f"):
             arguments = ("train", "quickstart", "--run", name, "--generator", failing.url)
             status, _, err = commands.finish(
-                commands.matstream(tmp_path, *arguments, **TINY, fetch__connections=4)
+                commands.started(tmp_path, *arguments, **TINY, fetch__connections=4)
             )
             assert status == 1, err
             assert "Traceback" not in err
@@ -322,8 +322,8 @@ def test_a_process_that_leaves_a_stream_unread_ends_at_once(server, end):
     """Not aborted while samples arrive, nor waiting for a thread that has ended before."""
     code = f"""if True:
         import os, sys
-        from shared.spec import StreamSpec
-        from trainer.client import stream
+        from matstream.shared.spec import StreamSpec
+        from matstream.trainer.client import stream
         spec = StreamSpec(operation="eigenvalues", dim=10)
         samples = stream(sys.argv[1], spec, 0, "train", 0, 10**6, request_samples=20_000, connections=8)
         next(samples)

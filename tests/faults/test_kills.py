@@ -10,9 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from generator_service.stream import generate
-from shared.errors import UserError
-from shared.spec import StreamSpec
+from matstream.generator_service.stream import generate
+from matstream.shared.errors import UserError
+from matstream.shared.spec import StreamSpec
+from matstream.trainer import embedded
+from matstream.trainer.client import stream
 from tests.faults.runs import (
     LAST_CHECKPOINT,
     RUN,
@@ -24,8 +26,6 @@ from tests.faults.runs import (
     start,
     wait_until,
 )
-from trainer import embedded
-from trainer.client import stream
 
 SPEC = StreamSpec(operation="transpose", dim=2)
 

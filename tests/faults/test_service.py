@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from shared.spec import StreamSpec
-from trainer.client import stream
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.client import stream
 
 LARGE = "/v1/stream?operation=transpose&dim=128&count=1000000&batch_rows=250"  # batches of 64 MiB
 SMALL = "/v1/stream?operation=eigenvalues&dim=5&count=10000000"
@@ -331,8 +331,8 @@ def all_of_body(connection):
 
 @pytest.mark.parametrize("host", ["", " ", "<broadcast>", "127.0.0.1 "])
 def test_a_host_that_is_none_is_refused_in_one_sentence(host):
-    from generator_service.server import run
-    from shared.errors import UserError
+    from matstream.generator_service.server import run
+    from matstream.shared.errors import UserError
 
     with pytest.raises(UserError, match=f"^host='{host}': must be an address"):
         run(host, 0, 1, embedded=False)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from generator_service.stream import generate
-from shared.errors import UserError
-from shared.spec import StreamSpec
+from matstream.generator_service.stream import generate
+from matstream.shared.errors import UserError
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.client import stream
 from tests import commands
 from tests.faults.proxy import PAGE, answering, misbehaving
 from tests.faults.runs import RUN
-from trainer.client import stream
 
 SPEC = StreamSpec(operation="transpose", dim=2)
 TINY = {
@@ -211,7 +211,7 @@ def test_how_a_notebook_draws_and_others_write_arrays_is_of_no_effect(undisturbe
     (tmp_path / ".config/zarr/zarr.yaml").write_text("codec_pipeline:\n  path: nowhere.Pipeline\n")
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     run = undisturbed / RUN
-    process = commands.matstream(tmp_path, "report", str(run), "--out", str(tmp_path / "page"))
+    process = commands.started(tmp_path, "report", str(run), "--out", str(tmp_path / "page"))
     status, _, err = commands.finish(process)
     assert (status, err) == (0, "")
     assert (tmp_path / "page/report-cases.png").exists()

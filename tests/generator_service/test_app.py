@@ -21,13 +21,12 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from generator_service import numerics
-from generator_service.stream import generate
-from generator_service.targets import NOT_UNIQUE
-from shared.encodings import ENCODINGS
-from shared.operations import OPERATIONS
-from shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
-from shared.wire import MEDIA_TYPE, read_stream
+from matstream.generator_service import numerics
+from matstream.generator_service.stream import generate
+from matstream.shared.encodings import ENCODINGS
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
+from matstream.shared.wire import MEDIA_TYPE, read_stream
 from tests.commands import finish, forked
 
 ROOT = Path(__file__).parents[2]
@@ -519,13 +518,12 @@ def test_the_version_is_that_of_every_stream(client):
 def test_the_catalog_lists_all_that_can_be_asked_for(client):
     catalog = client.get("/v1/catalog").json()
     assert set(catalog["operations"]) == set(OPERATIONS)
-    assert catalog["operations"]["eigenvalues"]["letter"] == "E"
     assert catalog["operations"]["eigenvalues"]["spectra"] == list(SPECTRA)
     assert catalog["operations"]["add"]["spectra"] == []
     assert catalog["operations"]["add"]["structures"] == [*STRUCTURES, "condition-100"]
     refused = {"orthogonal", "laplacian"}
     assert refused.isdisjoint(catalog["operations"]["symmetric_inverse"]["structures"])
-    assert catalog["operations"]["svd"]["not_unique"] == list(NOT_UNIQUE["svd"])
+    assert catalog["operations"]["svd"]["not_unique"] == list(OPERATIONS["svd"].not_unique)
     assert catalog["operations"]["singular_values"]["not_unique"] == []
     assert catalog["coefficients"] == ["uniform", "gaussian"]
     assert catalog["encodings"] == list(ENCODINGS)
@@ -684,7 +682,7 @@ def test_an_embedded_server_ends_when_its_standard_input_closes(start_server):
 def test_the_url_is_announced_only_when_it_can_be_used():
     for _ in range(2):
         reading, writing = os.pipe()
-        code = f"from generator_service.cli import serve; serve(port=0, embedded={writing})"
+        code = f"from matstream.generator_service.cli import serve; serve(port=0, embedded={writing})"
         with subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=ROOT, pass_fds=(writing,)
         ) as process:

@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from generator_service import connections, server
-from generator_service.connections import Connection
+from matstream.generator_service import connections, server
+from matstream.generator_service.connections import Connection
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 PIECE = bytes(1 << 18)

@@ -2,11 +2,11 @@ from contextlib import suppress
 
 import pytest
 
-from generator_service.limits import Limits, check_samples, check_stream, estimated_seconds
-from generator_service.stream import batches
-from shared.errors import RefusedError
-from shared.operations import OPERATIONS
-from shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
+from matstream.generator_service.limits import Limits, check_samples, check_stream, estimated_seconds
+from matstream.generator_service.stream import batches
+from matstream.shared.errors import RefusedError
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SPECTRA, STRUCTURES, SampleRange, StreamSpec
 
 
 def refusal(limits, spec, count, batch_rows=None):

@@ -10,8 +10,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import MEDIA_TYPE
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import MEDIA_TYPE
 from tests.services import serving
 
 SMALL = {"MATSTREAM_MAX_COUNT": "1000", "MATSTREAM_MAX_DIM": "20"}  # what is generated may ask for gigabytes

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,43 +15,28 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 from scipy import stats
 
-from generator_service.stream import generate
-from shared.encodings import ENCODINGS
-from shared.spec import StreamSpec
-from shared.wire import from_batch
+from matstream.generator_service.stream import generate
+from matstream.shared.encodings import ENCODINGS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import from_batch
+from tests.browsers import chromium, needs_browser
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "tests/data/axe-core-4.14.1/axe.min.js"
-# the same browser without its windows starts and ends in a third of the time
-CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-# nothing but the page itself: no GPU, and none of the browser's own errands on the network
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 60_000  # ms, for a stream to be read on a busy machine
 PHONE = {"width": 360, "height": 740}
 SIGMA = 10 * math.sqrt(5 / 3)  # deviation of the eigenvalues at dim=5, scale=10
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get("MATSTREAM_REQUIRE_BROWSER") != "1", reason="needs Chromium"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from generator_service.sample import show
-from generator_service.stream import batches, generate
-from shared.spec import SampleRange, StreamSpec
+from matstream.generator_service.sample import show
+from matstream.generator_service.stream import batches, generate
+from matstream.shared.spec import SampleRange, StreamSpec
 from tests.commands import finish, forked
 
 

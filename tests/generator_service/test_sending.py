@@ -7,12 +7,12 @@ from contextlib import aclosing
 import pyarrow as pa
 import pytest
 
-from generator_service import sending
-from generator_service.sending import PIECE_BYTES, arrow
-from generator_service.slots import Slots
-from generator_service.stream import generate
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import read_stream
+from matstream.generator_service import sending
+from matstream.generator_service.sending import PIECE_BYTES, arrow
+from matstream.generator_service.slots import Slots
+from matstream.generator_service.stream import generate
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import read_stream
 
 SPEC = StreamSpec(operation="transpose", dim=64)
 

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 import pytest
 from starlette.exceptions import HTTPException
 
-from generator_service import slots as module
-from generator_service.slots import Slots
+from matstream.generator_service import slots as module
+from matstream.generator_service.slots import Slots
 
 
 async def stream(slots, client, held, size=0, stalls=False):

@@ -7,12 +7,12 @@ import pytest
 import scipy.stats
 from pydantic import ValidationError
 
-from generator_service.ensembles import row_layout
-from generator_service.stream import generate
-from generator_service.variates import uniforms
-from shared.errors import explain
-from shared.operations import OPERATIONS
-from shared.spec import SPECTRA, StreamSpec, stream_key
+from matstream.generator_service.ensembles import row_layout
+from matstream.generator_service.stream import generate
+from matstream.generator_service.variates import uniforms
+from matstream.shared.errors import explain
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SPECTRA, StreamSpec, stream_key
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "ensembles.json").read_text())
 SYMMETRIC = sorted(name for name, operation in OPERATIONS.items() if operation.symmetric)

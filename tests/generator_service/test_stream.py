@@ -8,10 +8,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generator_service.stream import UndrawableError, batches, default_batch_rows, generate, makers
-from shared.operations import OPERATIONS
-from shared.spec import SPECTRA, SampleRange, StreamSpec, stream_key
-from trainer import client
+from matstream.generator_service.stream import UndrawableError, batches, default_batch_rows, generate, makers
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import SPECTRA, SampleRange, StreamSpec, stream_key
+from matstream.trainer import client
 
 
 def drawn(spec, count, start=0, seed=0, split="train"):

@@ -5,11 +5,11 @@ import pytest
 import scipy.stats
 from pydantic import ValidationError
 
-from generator_service.ensembles import row_layout
-from generator_service.stream import generate
-from shared.errors import explain
-from shared.operations import OPERATIONS
-from shared.spec import STRUCTURES, StreamSpec
+from matstream.generator_service.ensembles import row_layout
+from matstream.generator_service.stream import generate
+from matstream.shared.errors import explain
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import STRUCTURES, StreamSpec
 
 NAMED = [name for name in STRUCTURES if name != "none"]
 CONDITIONED = ["condition-1", "condition-2.5", "condition-1000"]

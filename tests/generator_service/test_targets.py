@@ -7,14 +7,13 @@ import pytest
 import scipy.linalg
 from scipy.sparse.csgraph import connected_components
 
-from generator_service.ensembles import draw, row_layout
-from generator_service.limits import estimated_seconds
-from generator_service.stream import UndrawableError, generate
-from generator_service.targets import NOT_UNIQUE, RESIDUAL_BOUND, TARGETS, unique
-from generator_service.variates import uniforms
-from shared.operations import OPERATIONS
-from shared.scoring import score
-from shared.spec import SPECTRA, STRUCTURES, StreamSpec, stream_key
+from matstream.generator_service.ensembles import draw, row_layout
+from matstream.generator_service.limits import estimated_seconds
+from matstream.generator_service.stream import UndrawableError, generate
+from matstream.generator_service.variates import uniforms
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.scoring import score
+from matstream.shared.spec import SPECTRA, STRUCTURES, StreamSpec, stream_key
 
 
 def matrices(spec, count):
@@ -32,8 +31,8 @@ def symmetric(n, count=20, **fields):
 
 
 def eigenvalues(matrix):
-    targets, residuals = TARGETS["eigenvalues"](np.array([matrix], dtype=float))
-    assert residuals[0] <= RESIDUAL_BOUND["eigenvalues"]
+    targets, residuals = OPERATIONS["eigenvalues"].target(np.array([matrix], dtype=float))
+    assert residuals[0] <= OPERATIONS["eigenvalues"].residual_bound
     return targets[0, :, 0]
 
 
@@ -55,7 +54,6 @@ def test_every_operation_has_a_target_a_bound_an_error_and_an_estimate_of_its_wo
     inputs, targets = matrices(spec, 4)
     assert inputs.shape[1:] == OPERATIONS[name].input_shape(3, 3)
     assert targets.shape[1:] == OPERATIONS[name].target_shape(3, 3)
-    assert set(TARGETS) == set(RESIDUAL_BOUND) == set(OPERATIONS)
     errors = score(name, inputs, targets, targets).max
     if name in ("eigenvectors", "inverse", "svd", "symmetric_inverse"):  # measured on the input: rounding
         assert (errors < 1e-13).all()
@@ -132,7 +130,7 @@ def test_eigenvalues_of_known_matrices(matrix, expected):
 
 
 def test_a_zero_matrix_has_no_residual():
-    _, residuals = TARGETS["eigenvalues"](np.zeros((3, 4, 4)))
+    _, residuals = OPERATIONS["eigenvalues"].target(np.zeros((3, 4, 4)))
     assert residuals.tolist() == [0, 0, 0]
 
 
@@ -160,7 +158,7 @@ def test_the_residual_tells_how_wrong_eigenvalues_are(monkeypatch, error):
     monkeypatch.setattr(np.linalg, "eigvalsh", lambda inputs: error(solve(inputs)))
     spec = StreamSpec(operation="eigenvalues", dim=4)
     [drawn] = draw(spec, uniforms(1, 0, 10, row_layout(spec).words))
-    targets, residuals = TARGETS["eigenvalues"](drawn.exact)
+    targets, residuals = OPERATIONS["eigenvalues"].target(drawn.exact)
     expected = [
         residual_of(matrix, values[:, 0]) for matrix, values in zip(drawn.exact, targets, strict=True)
     ]
@@ -255,8 +253,8 @@ def off_orthonormal(columns):
 
 
 def one_target(operation, matrix):
-    targets, residuals = TARGETS[operation](np.array([matrix], dtype=float))
-    assert residuals[0] <= RESIDUAL_BOUND[operation]
+    targets, residuals = OPERATIONS[operation].target(np.array([matrix], dtype=float))
+    assert residuals[0] <= OPERATIONS[operation].residual_bound
     return targets[0]
 
 
@@ -538,9 +536,9 @@ def test_a_sign_that_rounding_would_decide_is_refused_by_the_residual():
         [4e-10, 1, 0],
         [0, 0, 1 + 1e-8],
     ]  # the vector of 1 begins with 1e-10, or with noise
-    targets, residuals = TARGETS["eigenvectors"](np.array([close]))
+    targets, residuals = OPERATIONS["eigenvectors"].target(np.array([close]))
     assert targets[0, 1, 1:].tolist() == [0, 0]
-    assert residuals[0] > RESIDUAL_BOUND["eigenvectors"]
+    assert residuals[0] > OPERATIONS["eigenvectors"].residual_bound
 
 
 @pytest.mark.parametrize("n", [2, 5, 12])
@@ -570,8 +568,8 @@ def moved(operation, inputs, targets):
         if OPERATIONS[operation].symmetric:
             near = np.tril(near) + np.tril(near, -1).swapaxes(1, 2)
         size = np.abs(targets).max(axis=(1, 2))
-        change = TARGETS[operation](near)[0] - targets
-        if operation in NOT_UNIQUE:
+        change = OPERATIONS[operation].target(near)[0] - targets
+        if OPERATIONS[operation].not_unique:
             change, size = change[:, 1:], 1.0
         far.append(np.abs(change).max(axis=(1, 2)) / size)
     return np.maximum(*far)
@@ -591,7 +589,7 @@ def fits(operation, ensemble, **fields):
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 @pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda ensemble: "-".join(*ensemble.items()))
 def test_a_target_is_marked_where_an_ulp_of_the_input_changes_it_and_only_there(operation, ensemble):
-    listed = ensemble.get("structure") in NOT_UNIQUE.get(operation, ())
+    listed = ensemble.get("structure") in OPERATIONS[operation].not_unique
     others = 0
     for shape in (
         {"dim": 2},
@@ -603,7 +601,7 @@ def test_a_target_is_marked_where_an_ulp_of_the_input_changes_it_and_only_there(
     ):
         if spec := fits(operation, ensemble, **shape):
             inputs, targets = matrices(spec, 60)
-            only = unique(operation, inputs, targets)
+            only = OPERATIONS[operation].has_one_answer(inputs, targets)
             far = moved(operation, inputs, targets)
             assert (far[only] < 1e-6).all()
             assert only.all() or listed
@@ -632,7 +630,9 @@ def test_a_target_is_marked_where_an_ulp_of_the_input_changes_it_and_only_there(
 )
 def test_an_answer_is_unique_unless_vectors_are_asked_for_and_a_value_repeats(operation, matrix, expected):
     inputs = np.array([matrix])
-    assert unique(operation, inputs, TARGETS[operation](inputs)[0]).tolist() == [expected]
+    assert OPERATIONS[operation].has_one_answer(inputs, OPERATIONS[operation].target(inputs)[0]).tolist() == [
+        expected
+    ]
 
 
 # --- residuals
@@ -697,10 +697,10 @@ def test_residuals_tell_how_wrong_a_target_is(monkeypatch, operation, routine, p
     monkeypatch.setattr(np.linalg, routine, wrong)
     spec = StreamSpec(operation=operation, dim=4)
     [drawn] = draw(spec, uniforms(1, 0, 10, row_layout(spec).words))
-    targets, residuals = TARGETS[operation](drawn.exact)
+    targets, residuals = OPERATIONS[operation].target(drawn.exact)
     expected = [float(exact_residual(operation, *pair)) for pair in zip(drawn.exact, targets, strict=True)]
     assert residuals == pytest.approx(expected, rel=1e-6)
-    assert (residuals > RESIDUAL_BOUND[operation]).all()
+    assert (residuals > OPERATIONS[operation].residual_bound).all()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -712,7 +712,7 @@ def test_ordinary_draws_are_within_the_bound_at_the_first_attempt(operation, coe
         )
         assert set(batch.column("attempt").to_pylist()) == {0}
         residuals = batch.column("residual").to_numpy()
-        assert ((residuals >= 0) & (residuals <= RESIDUAL_BOUND[operation])).all()
+        assert ((residuals >= 0) & (residuals <= OPERATIONS[operation].residual_bound)).all()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -720,10 +720,10 @@ def test_ordinary_draws_are_within_the_bound_at_the_first_attempt(operation, coe
 def test_a_residual_does_not_depend_on_the_scale_of_the_matrix(operation, power):
     spec = StreamSpec(operation=operation, dim=3, scale=1)
     [drawn] = draw(spec, uniforms(7, 0, 20, row_layout(spec).words))
-    _, usual = TARGETS[operation](drawn.exact)
+    _, usual = OPERATIONS[operation].target(drawn.exact)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _, scaled = TARGETS[operation](drawn.exact * 2.0**power)
+        _, scaled = OPERATIONS[operation].target(drawn.exact * 2.0**power)
     assert scaled == pytest.approx(usual, rel=0.1, abs=2e-16)
     if operation in ("matmul", "matvec"):  # a power of two changes no rounding
         assert scaled.tolist() == usual.tolist()
@@ -760,12 +760,12 @@ def test_a_matrix_lapack_fails_on_is_nan_and_harms_no_other(monkeypatch, operati
     [drawn] = draw(spec, uniforms(5, 0, 7, row_layout(spec).words))
     inputs = drawn.exact.copy()
     inputs[bad, 0, 0] = 12345
-    usual, usual_residuals = TARGETS[operation](inputs)
+    usual, usual_residuals = OPERATIONS[operation].target(inputs)
     solve = failing(getattr(np.linalg, routine), lambda a: a[:, 0, 0] == 12345)
     monkeypatch.setattr(np.linalg, routine, solve)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        targets, residuals = TARGETS[operation](inputs)
+        targets, residuals = OPERATIONS[operation].target(inputs)
     good = [i for i in range(7) if i not in bad]
     assert targets.shape == usual.shape
     assert np.isnan(targets[bad]).all()
@@ -781,9 +781,9 @@ def test_a_matrix_lapack_fails_on_is_nan_and_harms_no_other(monkeypatch, operati
 def test_a_singular_matrix_has_no_inverse_and_harms_no_other(operation, singular):
     inputs = np.random.default_rng(0).normal(size=(9, 3, 3))
     inputs = inputs + inputs.swapaxes(1, 2)
-    usual, usual_residuals = TARGETS[operation](inputs)
+    usual, usual_residuals = OPERATIONS[operation].target(inputs)
     inputs[[1, 7]] = singular
-    targets, residuals = TARGETS[operation](inputs)
+    targets, residuals = OPERATIONS[operation].target(inputs)
     good = [0, 2, 3, 4, 5, 6, 8]
     assert np.isnan(targets[[1, 7]]).all()
     assert np.isnan(residuals[[1, 7]]).all()
@@ -810,7 +810,7 @@ def test_a_sample_lapack_fails_on_is_drawn_again(rows, monkeypatch, fields, rout
     assert 3 < len(again) < 40
     before, after = rows([usual]), rows([batch])
     assert [i for i in range(60) if before[i] != after[i]] == again.tolist()
-    assert (batch.column("residual").to_numpy() <= RESIDUAL_BOUND[spec.operation[0]]).all()
+    assert (batch.column("residual").to_numpy() <= OPERATIONS[spec.operation[0]].residual_bound).all()
     assert rows(generate(spec, 0, "train", i, 1) for i in range(60)) == after
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generator_service.variates import uniforms
+from matstream.generator_service.variates import uniforms
 
 keys = st.integers(0, 2**128 - 1)
 widths = st.integers(1, 12).map(lambda quarter: 4 * quarter)

@@ -11,9 +11,9 @@ import httpx
 import psutil
 import pytest
 
-from generator_service.stream import generate
-from shared.spec import StreamSpec
-from trainer.client import StreamError, stream
+from matstream.generator_service.stream import generate
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.client import StreamError, stream
 
 SPEC = StreamSpec(operation="add,eigenvalues", dim="2-4", max_abs=25)
 

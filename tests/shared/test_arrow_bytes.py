@@ -6,10 +6,10 @@ import struct
 import pyarrow as pa
 import pytest
 
-from generator_service.stream import batches
-from shared import wire
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import WireError, largest_stream, read_stream
+from matstream.generator_service.stream import batches
+from matstream.shared import wire
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import WireError, largest_stream, read_stream
 
 FIXED = StreamSpec(operation="eigenvalues", dim=5)
 MIXED = StreamSpec(operation="add,transpose", dim="1-2")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.encodings import by_name, matrix_words
+from matstream.shared.encodings import by_name, matrix_words
 
 GOLDEN = Path(__file__).parents[1] / "data" / "encodings.jsonl"
 DIGITS = range(2, 10)

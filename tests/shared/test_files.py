@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import files
-from shared.files import locked, remove_remains, turn, written_aside
+from matstream.shared import files
+from matstream.shared.files import locked, remove_remains, turn, written_aside
 
 
 def _killed_while_writing(path: Path, code: str) -> None:
@@ -16,7 +16,7 @@ def _killed_while_writing(path: Path, code: str) -> None:
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from shared import files
+from matstream.shared import files
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 {code}
 with files.written_aside(Path(sys.argv[1])) as aside:
@@ -106,7 +106,7 @@ def test_processes_that_replace_one_folder_lose_nothing_of_others(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from shared.files import written_aside
+from matstream.shared.files import written_aside
 for number in range(150):
     with written_aside(Path(sys.argv[1]), "inputs/ours|ours") as aside:
         (aside / "inputs").mkdir(parents=True)

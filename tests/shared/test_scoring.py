@@ -9,8 +9,8 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.operations import OPERATIONS
-from shared.scoring import by_tolerance, right, right_strictly, score
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.scoring import by_tolerance, right, right_strictly, score
 
 GOLDEN = [
     case

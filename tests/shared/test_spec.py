@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.errors import RefusedError, explain
-from shared.operations import OPERATIONS
-from shared.spec import MAX_DIM, MAX_INDEX, SPECTRA, SampleRange, StreamSpec, stream_key
+from matstream.shared.errors import RefusedError, explain
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import MAX_DIM, MAX_INDEX, SPECTRA, SampleRange, StreamSpec, stream_key
 
 
 def spec(**fields) -> StreamSpec:

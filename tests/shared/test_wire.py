@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from generator_service.stream import batches
-from shared import wire
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import WireError, read_stream, write_stream
+from matstream.generator_service.stream import batches
+from matstream.shared import wire
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import WireError, read_stream, write_stream
 
 FIXED = StreamSpec(operation="eigenvalues", dim=2)
 VARYING = StreamSpec(operation="add", dim="1-3", cols="1-2", noise=0.1)

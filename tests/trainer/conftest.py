@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from matstream.trainer.client import Client
 from tests.commands import finish, forked
-from trainer.client import Client
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from trainer.checksums import sums
-from trainer.folder import SUMS
+from matstream.trainer.checksums import sums
+from matstream.trainer.folder import SUMS
 
 
 def sign(folder: Path) -> None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from shared import scoring
-from shared.operations import OPERATIONS
-from trainer import analysis
+from matstream.shared import scoring
+from matstream.shared.operations import OPERATIONS
+from matstream.trainer import analysis
 
 # nothing may warn, however odd the predictions
 pytestmark = pytest.mark.filterwarnings("error")

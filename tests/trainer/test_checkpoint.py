@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from shared.errors import UserError
+from matstream.shared.errors import UserError
+from matstream.trainer import checkpoint
+from matstream.trainer.checkpoint import CheckpointError
 from tests.trainer.signing import sign
-from trainer import checkpoint
-from trainer.checkpoint import CheckpointError
 
 
 def _model(seed: int) -> nn.Module:

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from generator_service import numerics
-from generator_service.stream import batches, generate
-from shared.errors import UserError
-from shared.spec import SampleRange, StreamSpec
-from shared.wire import from_batch, provenance, schema, write_stream
-from trainer.client import Client, StreamError, stream
-from trainer.generators import MAX_WRONG
+from matstream.generator_service import numerics
+from matstream.generator_service.stream import batches, generate
+from matstream.shared.errors import UserError
+from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.wire import from_batch, provenance, schema, write_stream
+from matstream.trainer.client import Client, StreamError, stream
+from matstream.trainer.generators import MAX_WRONG
 
 SPEC = StreamSpec(operation="eigenvalues", dim=3)
 Answer = Callable[[BaseHTTPRequestHandler, StreamSpec, SampleRange, int], None]
@@ -298,7 +298,7 @@ def _evil_column(handler, spec, samples, number):
 )
 def test_what_a_generator_says_is_shown_as_a_short_line_that_a_terminal_can_take(server, answer, caplog):
     with misbehaving(answer) as (url, asked):
-        with caplog.at_level("DEBUG", "trainer"), Client([url, server]) as client:
+        with caplog.at_level("DEBUG", "matstream.trainer"), Client([url, server]) as client:
             list(client.stream(SPEC, 0, "train", 0, 900, request_samples=300))
         with pytest.raises(StreamError) as refused, Client(url) as alone:
             list(alone.stream(SPEC, 0, "train", 0, 5))

@@ -4,9 +4,9 @@ import threading
 import psutil
 import pytest
 
-from shared.spec import StreamSpec
-from trainer import embedded
-from trainer.client import stream
+from matstream.shared.spec import StreamSpec
+from matstream.trainer import embedded
+from matstream.trainer.client import stream
 
 SPEC = StreamSpec(operation="add", dim=2)
 

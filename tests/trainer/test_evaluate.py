@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import zarr
 
-from shared.encodings import by_name
-from shared.scoring import score
-from shared.spec import StreamSpec
-from shared.wire import flat
-from trainer.client import Client
-from trainer.evaluate import Solver, answers, save, summaries
-from trainer.kinds import kinds_of
-from trainer.loader import StoppedError
-from trainer.report.cases import first_case
-from trainer.tokens import Ids, Tokens
+from matstream.shared.encodings import by_name
+from matstream.shared.scoring import score
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import flat
+from matstream.trainer.client import Client
+from matstream.trainer.evaluate import Solver, answers, save, summaries
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.loader import StoppedError
+from matstream.trainer.report.cases import first_case
+from matstream.trainer.tokens import Ids, Tokens
 
 SPEC = StreamSpec(operation="add,transpose", dim="1-3")
 INVERSE = StreamSpec(operation="inverse", dim=5)

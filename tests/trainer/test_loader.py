@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from generator_service.stream import generate
-from shared.encodings import by_name
-from shared.spec import StreamSpec
-from shared.wire import from_batch
-from trainer.client import Client, StreamError
-from trainer.kinds import kinds_of
-from trainer.loader import Loader, StoppedError
-from trainer.tokens import Tokens, encode
+from matstream.generator_service.stream import generate
+from matstream.shared.encodings import by_name
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import from_batch
+from matstream.trainer.client import Client, StreamError
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.loader import Loader, StoppedError
+from matstream.trainer.tokens import Tokens, encode
 
 SPEC = StreamSpec(operation="add", dim=2)
 READ = Tokens(by_name("P1000"), "factored", "input", kinds_of(SPEC), in_grid=True)

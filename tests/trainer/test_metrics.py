@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from trainer.folder import METRICS
-from trainer.metrics import Metrics, read_metrics
+from matstream.trainer.folder import METRICS
+from matstream.trainer.metrics import Metrics, read_metrics
 
 LINES = [
     {"samples": 64, "loss": 2.0},

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from generator_service.stream import generate
-from shared.wire import flat, from_batch
-from trainer.grammar import grammar
-from trainer.model import Heads, Transformer, build
-from trainer.recipe import Recipe, read_recipe
-from trainer.tokens import encode
+from matstream.generator_service.stream import generate
+from matstream.shared.wire import flat, from_batch
+from matstream.trainer.grammar import grammar
+from matstream.trainer.model import Heads, Transformer, build
+from matstream.trainer.recipe import Recipe, read_recipe
+from matstream.trainer.tokens import encode
 
 FIXED = {"operation": "eigenvectors", "dim": 2}
 MIXED = {"operation": "add,svd", "dim": "1-3", "cols": "1-2"}

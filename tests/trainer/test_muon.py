@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainer.muon import Muon, orthogonal
+from matstream.trainer.muon import Muon, orthogonal
 
 
 def with_singular_values(shape: tuple[int, int], sigma: torch.Tensor) -> torch.Tensor:

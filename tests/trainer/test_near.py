@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from shared.encodings import by_name
-from shared.spec import StreamSpec
-from trainer.kinds import kinds_of
-from trainer.near import Near
-from trainer.tokens import Tokens
+from matstream.shared.encodings import by_name
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.near import Near
+from matstream.trainer.tokens import Tokens
 
 
 def values_of(name: str, digits: int = 3) -> np.ndarray:

@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from trainer.loader import Batch
-from trainer.model import Transformer, build
-from trainer.optimiser import Average, Optimiser, backward, learning_rate
-from trainer.recipe import Recipe, TrainingSection, read_recipe
+from matstream.trainer.loader import Batch
+from matstream.trainer.model import Transformer, build
+from matstream.trainer.optimiser import Average, Optimiser, backward, learning_rate
+from matstream.trainer.recipe import Recipe, TrainingSection, read_recipe
 
 TRAINING = TrainingSection(samples=10_000, batch_size=100, learning_rate=1e-2, warmup=1_000)
 

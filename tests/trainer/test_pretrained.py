@@ -3,25 +3,28 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-import trainer
-from generator_service.stream import generate
-from shared.errors import UserError
-from shared.spec import StreamSpec
-from shared.wire import flat, from_batch
+import matstream
+from matstream.generator_service.stream import generate
+from matstream.shared.errors import UserError
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import flat, from_batch
+from matstream.trainer import checkpoint
+from matstream.trainer.evaluate import answers
+from matstream.trainer.model import build
+from matstream.trainer.pretrained import export
+from matstream.trainer.recipe import read_recipe, recipe_of
+from matstream.trainer.transfer import start_from
 from tests.trainer.signing import sign
-from trainer import checkpoint
-from trainer.evaluate import answers
-from trainer.model import build
-from trainer.pretrained import export
-from trainer.recipe import read_recipe, recipe_of
-from trainer.transfer import start_from
 
+ROOT = Path(__file__).parents[2]
 EIGENVALUES = StreamSpec(operation="eigenvalues", dim=3)
 
 
@@ -31,7 +34,7 @@ def matrices(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("part", ["", "model"])
 def test_a_run_and_its_export_predict_what_evaluation_predicts(mixed_run, client, part):
-    pretrained = trainer.load(mixed_run / part)
+    pretrained = matstream.load(mixed_run / part)
     (expected,) = answers(pretrained.solver, client, EIGENVALUES, 0, "test", 30, 30)
     found = pretrained.predict(matrices(30), operation="eigenvalues")
     np.testing.assert_array_equal(found, expected.predictions)
@@ -39,9 +42,9 @@ def test_a_run_and_its_export_predict_what_evaluation_predicts(mixed_run, client
 
 
 def test_many_matrices_are_predicted_as_few_are(mixed_run, monkeypatch):
-    pretrained = trainer.load(str(mixed_run))
+    pretrained = matstream.load(str(mixed_run))
     whole = pretrained.predict(matrices(50), "eigenvalues")
-    monkeypatch.setattr("trainer.pretrained.BATCH", 7)
+    monkeypatch.setattr("matstream.trainer.pretrained.BATCH", 7)
     np.testing.assert_array_equal(pretrained.predict(matrices(50), "eigenvalues"), whole)
     assert pretrained.predict(np.empty((0, 3, 3)), "eigenvalues").shape == (0, 3, 1)
 
@@ -57,7 +60,7 @@ def test_many_matrices_are_predicted_as_few_are(mixed_run, monkeypatch):
 )
 def test_what_the_model_was_not_made_for_is_refused(mixed_run, shape, operation, said):
     with pytest.raises(ValueError, match=said):
-        trainer.load(mixed_run).predict(np.ones(shape), operation)
+        matstream.load(mixed_run).predict(np.ones(shape), operation)
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf, -1e200])
@@ -65,7 +68,7 @@ def test_an_entry_that_cannot_be_read_is_named(mixed_run, value):
     unreadable = np.ones((3, 2, 2))
     unreadable[1, 0, 1] = value
     with pytest.raises(ValueError, match=rf"matrices\[1, 0, 1\]={re.escape(f'{value:g}')}: must be"):
-        trainer.load(mixed_run).predict(unreadable, "transpose")
+        matstream.load(mixed_run).predict(unreadable, "transpose")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_an_entry_that_cannot_be_read_is_named(mixed_run, value):
 )
 def test_what_is_no_array_of_real_numbers_is_refused(mixed_run, matrices, said):
     with pytest.raises(ValueError, match=said):
-        trainer.load(mixed_run).predict(matrices, "transpose")
+        matstream.load(mixed_run).predict(matrices, "transpose")
 
 
 def test_an_exported_model_says_what_it_is_and_how_well_it_does(mixed_run):
@@ -104,7 +107,7 @@ def test_weights_from_elsewhere_run_no_code_and_are_refused_by_name(mixed_run, t
     torch.save({"weights": _Payload()}, tmp_path / "model/model.safetensors")
     sign(tmp_path / "model")
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
-        trainer.load("model")
+        matstream.load("model")
     assert not (tmp_path / "pickled").exists()
 
 
@@ -116,24 +119,24 @@ def test_no_bit_of_a_model_can_change_unseen(mixed_run, tmp_path, name):
     for place in range(0, len(content), 1 + len(content) // 20):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(UserError, match="is damaged"):
-            trainer.load(tmp_path / "model")
+            matstream.load(tmp_path / "model")
 
 
 def test_a_model_without_checksums_is_refused_with_how_to_vouch_for_it(mixed_run, tmp_path):
     shutil.copytree(mixed_run / "model", tmp_path / "model")
     (tmp_path / "model/SHA256SUMS").unlink()
     with pytest.raises(UserError, match=r"no SHA256SUMS beside it .* write one there by sha256sum"):
-        trainer.load(tmp_path / "model")
+        matstream.load(tmp_path / "model")
     with (tmp_path / "model/SHA256SUMS").open("w") as sums:
         command = ["sha256sum", "config.json", "model.safetensors"]
         subprocess.run(command, cwd=tmp_path / "model", stdout=sums, check=True)
-    trainer.load(tmp_path / "model")
+    matstream.load(tmp_path / "model")
 
 
 def test_a_card_may_be_edited(mixed_run, tmp_path):
     shutil.copytree(mixed_run / "model", tmp_path / "model")
     (tmp_path / "model/README.md").write_text("mine")
-    trainer.load(tmp_path / "model")
+    matstream.load(tmp_path / "model")
 
 
 def test_a_finished_run_whose_recipe_was_changed_is_refused_by_what_differs(mixed_run, tmp_path):
@@ -141,7 +144,7 @@ def test_a_finished_run_whose_recipe_was_changed_is_refused_by_what_differs(mixe
     recipe = tmp_path / "run/recipe.toml"
     recipe.write_text(recipe.read_text().replace("\nheads = 2\n", "\nheads = 4\n"))
     with pytest.raises(UserError, match=r"run/recipe\.toml: model\.heads=4: must be 2, as in .*run/model$"):
-        trainer.load(tmp_path / "run")
+        matstream.load(tmp_path / "run")
 
 
 def test_an_edited_card_is_kept_and_another_written_anew(mixed_run, tmp_path):
@@ -155,7 +158,7 @@ def test_an_edited_card_is_kept_and_another_written_anew(mixed_run, tmp_path):
     for _ in range(2):
         export(tmp_path / "run", recipe, result)
         assert card.read_text() == "mine"
-        trainer.load(tmp_path / "run/model")
+        matstream.load(tmp_path / "run/model")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_an_edited_card_is_kept_and_another_written_anew(mixed_run, tmp_path):
     ],
 )
 def test_tensors_of_any_kind_are_predicted_as_their_values_are(mixed_run, given):
-    pretrained = trainer.load(mixed_run)
+    pretrained = matstream.load(mixed_run)
     found = np.array([[[1.5, 2.0], [-3.0, 0.25]]])
     np.testing.assert_array_equal(
         pretrained.predict(given(found), "transpose"), pretrained.predict(found, "transpose")
@@ -181,7 +184,7 @@ def test_tensors_of_any_kind_are_predicted_as_their_values_are(mixed_run, given)
 def test_a_masked_entry_is_refused_by_its_place(mixed_run, together):
     masked = np.ma.masked_equal([[1.0, 2.0], [3.0, 4.0]], 3.0)
     with pytest.raises(ValueError, match=r"matrices\[0, 1, 0\] is masked: must be a number"):
-        trainer.load(mixed_run).predict(together([masked, masked]), "transpose")
+        matstream.load(mixed_run).predict(together([masked, masked]), "transpose")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {"stream": 3}}'])
@@ -190,19 +193,19 @@ def test_a_damaged_configuration_is_refused_by_name(mixed_run, tmp_path, content
     (tmp_path / "model/config.json").write_text(content)
     sign(tmp_path / "model")
     with pytest.raises(UserError, match=r"config\.json"):
-        trainer.load(tmp_path / "model")
+        matstream.load(tmp_path / "model")
 
 
 def test_a_model_without_its_configuration_is_refused_by_its_name(mixed_run, tmp_path):
     shutil.copytree(mixed_run / "model", tmp_path / "model")
     (tmp_path / "model/config.json").unlink()
     with pytest.raises(UserError, match=r"model holds a model without its config\.json"):
-        trainer.load(tmp_path / "model")
+        matstream.load(tmp_path / "model")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        trainer.load(tmp_path)
+        matstream.load(tmp_path)
 
 
 def smaller_and_larger(**larger: object) -> list:
@@ -222,7 +225,7 @@ def smaller_and_larger(**larger: object) -> list:
 
 
 def test_a_larger_model_starts_from_the_weights_of_a_smaller_one(mixed_run):
-    trained = trainer.load(mixed_run).solver.model
+    trained = matstream.load(mixed_run).solver.model
     recipe = smaller_and_larger()[1]
     larger, fresh = build(recipe), build(recipe)
     start_from(str(mixed_run), recipe, larger)
@@ -235,7 +238,7 @@ def test_a_larger_model_starts_from_the_weights_of_a_smaller_one(mixed_run):
 
 
 def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mixed_run):
-    trained = trainer.load(mixed_run)
+    trained = matstream.load(mixed_run)
     _, recipe = smaller_and_larger()
     larger = build(recipe)
     start_from(str(mixed_run), recipe, larger)
@@ -245,6 +248,48 @@ def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mix
     inputs = matrices(20)
     ids = solver.solve(read.encode(flat(inputs), np.full(20, kind)), kind)
     np.testing.assert_array_equal(write.decode(ids, kind), trained.predict(inputs, "eigenvalues"))
+
+
+def test_a_model_outlives_an_operation_that_is_added(mixed_run, monkeypatch):
+    before = matstream.load(mixed_run).predict(matrices(20), "eigenvalues")
+    for name in ("aaa", "zzz"):
+        monkeypatch.setitem(OPERATIONS, name, OPERATIONS["transpose"])
+    np.testing.assert_array_equal(matstream.load(mixed_run).predict(matrices(20), "eigenvalues"), before)
+
+
+def test_a_model_of_format_1_answers_as_it_did():
+    """A run of matstream 0.2, in which the vocabulary had words of all operations, and its answers there."""
+    model = matstream.load(ROOT / "tests/data/model-of-format-1")
+    inputs = np.array([[[1.5, -2.0], [-2.0, 3.0]], [[4.0, 0.5], [0.5, -7.0]]])
+    values = [[[4e79], [-2e18]], [[4e79], [-2.7e18]]]
+    transposes = [[[2.4e-47, -3.8e38], [-3.8e-17, -3.8e-17]], [[4.4e80, -3.8e-17], [-3.8e-17, -3.8e-17]]]
+    np.testing.assert_allclose(model.predict(inputs, "eigenvalues"), values)
+    np.testing.assert_allclose(model.predict(inputs, "transpose"), transposes)
+
+
+def test_weights_of_a_format_to_come_are_refused(mixed_run, tmp_path):
+    shutil.copytree(mixed_run / "model", tmp_path / "model")
+    path = tmp_path / "model/model.safetensors"
+    save_file(load_file(path), path, {"format": "99"})
+    sign(path.parent)
+    with pytest.raises(UserError, match="is of format 99, which a later matstream writes"):
+        matstream.load(tmp_path / "model")
+
+
+def test_a_model_started_from_another_knows_the_operations_of_that_one_among_others(mixed_run):
+    """Their words stand at other ids, after those of operations that come before them."""
+    trained = matstream.load(mixed_run)
+    for operation in ("add,eigenvalues,transpose", "eigenvalues,matvec,svd,transpose"):
+        recipe = smaller_and_larger(operation=operation)[1]
+        model = build(recipe)
+        start_from(str(mixed_run), recipe, model)
+        read, write = recipe.input_tokens(), recipe.target_tokens()
+        solver = type(trained.solver)(model, read, write)
+        for number, kind in enumerate(read.kinds):
+            if kind in trained.solver.read.kinds and kind.m == 3:
+                ids = solver.solve(read.encode(flat(matrices(20)), np.full(20, number)), number)
+                expected = trained.predict(matrices(20), kind.operation)
+                np.testing.assert_array_equal(write.decode(ids, number), expected)
 
 
 @pytest.mark.parametrize(

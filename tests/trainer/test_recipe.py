@@ -3,13 +3,13 @@ import tomllib
 import numpy as np
 import pytest
 
-from generator_service.stream import generate
-from shared.errors import RefusedError, UserError
-from shared.operations import OPERATIONS
-from shared.spec import StreamSpec
-from shared.wire import flat, from_batch
-from trainer.magnitudes import of_inputs, of_targets
-from trainer.recipe import RECIPES, load_recipe, read_recipe, recipe_names, recipe_of, write_recipe
+from matstream.generator_service.stream import generate
+from matstream.shared.errors import RefusedError, UserError
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import flat, from_batch
+from matstream.trainer.magnitudes import of_inputs, of_targets
+from matstream.trainer.recipe import RECIPES, load_recipe, read_recipe, recipe_names, recipe_of, write_recipe
 
 DOCUMENT = {"stream": {"operation": "transpose", "dim": 3}, "training": {"samples": 1000}}
 

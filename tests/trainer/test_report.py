@@ -8,15 +8,15 @@ import pytest
 import zarr
 from matplotlib.collections import PathCollection
 
-from shared.errors import UserError
-from shared.spec import StreamSpec
-from trainer import analysis, report
-from trainer.kinds import kinds_of
-from trainer.recipe import read_recipe, write_recipe
-from trainer.report import figures
-from trainer.report.cases import cases
-from trainer.report.findings import read_findings
-from trainer.report.published import published
+from matstream.shared.errors import UserError
+from matstream.shared.spec import StreamSpec
+from matstream.trainer import analysis, report
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.recipe import read_recipe, write_recipe
+from matstream.trainer.report import figures
+from matstream.trainer.report.cases import cases
+from matstream.trainer.report.findings import read_findings
+from matstream.trainer.report.published import published
 
 TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
 VOID = {"img", "link", "meta"}

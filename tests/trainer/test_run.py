@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.errors import UserError
-from trainer import folder as folders
-from trainer.recipe import write_recipe
-from trainer.run import Run, begun, prepare
+from matstream.shared.errors import UserError
+from matstream.trainer import folder as folders
+from matstream.trainer.recipe import write_recipe
+from matstream.trainer.run import Run, begun, prepare
 
 THEIRS = (
     *("notes.txt", "data/matrices", "report-mine.png", "report-across-mine.png"),

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.errors import UserError
+from matstream.shared.errors import UserError
+from matstream.trainer import checkpoint
+from matstream.trainer.loader import Batch
+from matstream.trainer.recipe import read_recipe
+from matstream.trainer.run import Run
+from matstream.trainer.state import State, TrainingError
 from tests.trainer.signing import sign
-from trainer import checkpoint
-from trainer.loader import Batch
-from trainer.recipe import read_recipe
-from trainer.run import Run
-from trainer.state import State, TrainingError
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def state_file(run: Run) -> Path:
 
 def test_a_loss_diverges_when_it_is_far_above_that_of_guessing_however_low_it_began(run, monkeypatch):
     losses = iter([0.001, 0.02, 100.0])
-    monkeypatch.setattr("trainer.state.backward", lambda *_: torch.tensor(next(losses)))
+    monkeypatch.setattr("matstream.trainer.state.backward", lambda *_: torch.tensor(next(losses)))
     state, batch = State(run), Batch(*torch.zeros(3, 1, dtype=torch.int64))
     for _ in range(2):
         state.step(batch)
@@ -47,7 +47,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_said_in_a_sentence(run, monkey
     def full(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("trainer.state.backward", full)
+    monkeypatch.setattr("matstream.trainer.state.backward", full)
     with pytest.raises(TrainingError, match=r"training\.batch_size=64 in training\.accumulate=1 parts"):
         State(run).step(Batch(*torch.zeros(3, 1, dtype=torch.int64)))
 

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from generator_service.stream import generate
-from shared.encodings import by_name
-from shared.operations import OPERATIONS
-from shared.spec import StreamSpec
-from shared.wire import flat, from_batch, select
-from trainer.kinds import kinds_of
-from trainer.tokens import NOTHING, Tokens, encode
+from matstream.generator_service.stream import generate
+from matstream.shared.encodings import by_name
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import flat, from_batch, select
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.tokens import NOTHING, Tokens, encode
 
 FORMS = ("factored", "sequential")
 ENCODINGS = [("P10", 3), ("P10", 6), ("P1000", 3), ("P1000", 5), ("B1999", 3), ("FP15", 3)]
@@ -24,8 +24,7 @@ def tokens(spec: StreamSpec, encoding=P1000, form="factored", side="target", in_
 
 def words(side: Tokens, ids: np.ndarray) -> list[str]:
     """A sequential sequence as words, up to its end."""
-    vocabulary = [*side.encoding.vocabulary, "MARK", *(o.letter for o in OPERATIONS.values())]
-    vocabulary += [f"V{n}" for n in range(1, side.size - len(vocabulary) + 1)]
+    vocabulary = [*side.encoding.vocabulary, "MARK", *side.headers[1:]]
     return [vocabulary[i] for i in ids[:, 0] if i != NOTHING]
 
 
@@ -102,13 +101,13 @@ def test_the_sequential_form_is_the_published_one():
         assert words(side, side.encode(flat(matrix), kind)[0]) == expected.split()
 
 
-def test_with_several_operations_a_letter_comes_first():
+def test_with_several_operations_its_name_comes_first():
     spec = StreamSpec(operation="add,transpose", dim=1)
-    for side, letters in ((tokens(spec, form="sequential", side=s), "AT") for s in ("input", "target")):
+    for side in (tokens(spec, form="sequential", side=name) for name in ("input", "target")):
         for number, kind in enumerate(side.kinds):
             shape = kind.input_shape if side.side == "input" else kind.target_shape
             ids = side.encode(flat(np.ones((1, *shape))), np.array([number]))
-            assert words(side, ids[0])[0] == letters[number]
+            assert words(side, ids[0])[0] == kind.operation
     factored = tokens(spec)
     assert len(set(factored.opening.tolist())) == 2
 
@@ -193,7 +192,6 @@ def test_what_a_model_wrote_is_a_matrix_only_where_the_grammar_says_so(written, 
     vocabulary = [
         *SEQUENTIAL.encoding.vocabulary,
         "MARK",
-        *(o.letter for o in OPERATIONS.values()),
         "V1",
         "V2",
     ]

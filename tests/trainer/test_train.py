@@ -21,14 +21,14 @@ import zarr
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import trainer
-from tests.commands import Forked, finish, forked, matstream
-from trainer import checkpoint
-from trainer.kinds import kinds_of
-from trainer.recipe import FetchSection, recipe_names, recipe_of
-from trainer.run import prepare
-from trainer.state import Position
-from trainer.train import _patience, _signals
+import matstream
+from matstream.trainer import checkpoint
+from matstream.trainer.kinds import kinds_of
+from matstream.trainer.recipe import FetchSection, recipe_names, recipe_of
+from matstream.trainer.run import prepare
+from matstream.trainer.state import Position
+from matstream.trainer.train import _patience, _signals
+from tests.commands import Forked, finish, forked, started
 
 SEQUENTIAL = {"tokens__input_form": "sequential", "tokens__output_form": "sequential"}
 TINY = {
@@ -136,7 +136,7 @@ def test_an_interrupted_run_resumes_to_exactly_the_losses_of_an_undisturbed_one(
 
 
 def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
-    process = matstream(tmp_path, "train", "quickstart")
+    process = started(tmp_path, "train", "quickstart")
     wait_for(lambda: children(process), process)
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, "", "matstream: interrupted\n")
@@ -145,14 +145,14 @@ def test_ctrl_c_while_the_generator_starts_is_one_line(tmp_path):
 def test_ctrl_c_is_not_lost_to_a_library_that_loads(tmp_path):
     interrupted = "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
     (tmp_path / "torch.py").write_text(f"import os, signal\n{interrupted}")
-    assert finish(matstream(tmp_path, "train", "quickstart")) == (130, "", "matstream: interrupted\n")
+    assert finish(started(tmp_path, "train", "quickstart")) == (130, "", "matstream: interrupted\n")
 
 
 def test_ctrl_c_in_the_final_test_keeps_what_was_trained(here, server, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.cli.validate", interrupt)
+    monkeypatch.setattr("matstream.trainer.cli.validate", interrupt)
     few = TINY | {"training__samples": 320}
     status, _, err = here("train", "quickstart", "--generator", server, **few)
     assert status == 130
@@ -210,7 +210,7 @@ def test_every_small_recipe_runs_from_the_stream_to_the_report(here, server, tmp
     run = tmp_path / "runs" / name.replace("/", "-")
     operation = name.removeprefix("small/").replace("-", "_").removesuffix("_3")
     assert json.loads((run / "result.json").read_text())["spec"]["operation"] == operation
-    assert trainer.load(run).predict(np.ones(kinds_of(recipe_of(run).stream)[0].input_shape)).ndim == 2
+    assert matstream.load(run).predict(np.ones(kinds_of(recipe_of(run).stream)[0].input_shape)).ndim == 2
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("paper/")])

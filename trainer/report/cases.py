@@ -10,10 +10,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from shared.errors import UserError, first_line
-from shared.scoring import TOLERANCES
-from shared.spec import StreamSpec
-from trainer.folder import ANSWERS
+from matstream.shared.errors import UserError, first_line
+from matstream.shared.scoring import TOLERANCES
+from matstream.shared.spec import StreamSpec
+from matstream.trainer.folder import ANSWERS
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def _read(path: Path) -> Iterator[tuple[StreamSpec, Any]]:
     try:
         with zarr.config.set(zarr.config.defaults[0]):  # whatever zarr's own settings say
             group = zarr.open_group(path, mode="r")
-            yield StreamSpec.model_validate_json(group.attrs["spec"]), group
+            yield StreamSpec.model_validate_json(str(group.attrs["spec"])), group
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path} cannot be read ({reason}): score the run again") from None

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from shared.scoring import TOLERANCES
-from trainer.report.findings import RIGHT, Findings, other_than
-from trainer.report.markup import Markup, element, joined, table
-from trainer.shown import DASH, number, percent
+from matstream.shared.scoring import TOLERANCES
+from matstream.trainer.report.findings import RIGHT, Findings, other_than
+from matstream.trainer.report.markup import Markup, element, joined, table
+from matstream.trainer.shown import DASH, number, percent
 
 EXPLAINED = """\
 Right is what the published rule counts as right: an error in l1 below the tolerance, or every word as in the

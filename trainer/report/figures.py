@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from trainer.report.cases import Case
-from trainer.report.findings import Across, Findings
+from matstream.trainer.report.cases import Case
+from matstream.trainer.report.findings import Across, Findings
 
 DPI = 144
 STYLE: Any = {
@@ -124,8 +124,8 @@ def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
         places = np.arange(len(groups)) + (number - (len(runs) - 1) / 2) * width
         shares, known = _percent(run.shares), _percent(run.published)
         hatch = HATCHES[number // len(COLOURS) % len(HATCHES)]
-        look = {"color": _colour(number), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
-        axes.bar(places, shares, 0.92 * width, label=run.label, **look)
+        look: dict[str, Any] = {"color": _colour(number), "hatch": hatch, "edgecolor": "white"}
+        axes.bar(places, shares, 0.92 * width, label=run.label, linewidth=0, **look)
         if few:
             for place, share, mark in zip(places, shares, known, strict=True):
                 text = "" if np.isnan(share) else f"{share:.1f}"

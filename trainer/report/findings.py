@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.scoring import TOLERANCES
-from shared.spec import IntRange, StreamSpec
-from trainer.folder import METRICS
-from trainer.metrics import read_metrics
-from trainer.recipe import Recipe, recipe_of
-from trainer.records import read_result, read_scores, read_studies
-from trainer.report.published import Published, published
+from matstream.shared.scoring import TOLERANCES
+from matstream.shared.spec import IntRange, StreamSpec
+from matstream.trainer.folder import METRICS
+from matstream.trainer.metrics import read_metrics
+from matstream.trainer.recipe import Recipe, recipe_of
+from matstream.trainer.records import read_result, read_scores, read_studies
+from matstream.trainer.report.published import Published, published
 
 Floats = NDArray[np.float64]
 

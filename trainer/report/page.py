@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from trainer.folder import RECIPE
-from trainer.recipe import write_recipe
-from trainer.report.compared import accuracies, comparison, evaluations, parts, problem
-from trainer.report.findings import Across, Findings
-from trainer.report.markup import (
+from matstream.trainer.folder import RECIPE
+from matstream.trainer.recipe import write_recipe
+from matstream.trainer.report.compared import accuracies, comparison, evaluations, parts, problem
+from matstream.trainer.report.findings import Across, Findings
+from matstream.trainer.report.markup import (
     NOTHING,
     Markup,
     element,
@@ -25,9 +25,9 @@ from trainer.report.markup import (
     table,
     wrapped,
 )
-from trainer.report.published import PAPER
-from trainer.report.study import studies
-from trainer.shown import DASH, percent
+from matstream.trainer.report.published import PAPER
+from matstream.trainer.report.study import studies
+from matstream.trainer.shown import DASH, percent
 
 SHOWN = 1_000  # samples of the URL that shows what a run was trained on
 
@@ -67,7 +67,7 @@ def write(runs: Sequence[Findings], maps: Sequence[Across], pictures: Sequence[P
         section("Where it fails", *(studies(run.name, run.studies) for run in runs)),
         section("Do it again", *(_again(run) for run in runs)),
     ]
-    template = Template((files("trainer.report") / "page.html").read_text(encoding="utf-8"))
+    template = Template((files("matstream.trainer.report") / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(heading),
         lead=joined(map(_lead, runs)),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.spec import StreamSpec
+from matstream.shared.spec import StreamSpec
 
 PAPER = "Charton, Linear algebra with transformers (TMLR 2022, arXiv 2112.01898)"
 CODE = "the published code, trained anew on two cores"

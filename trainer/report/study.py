@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.report.markup import Markup, element, joined, table, wrapped
-from trainer.report.published import NOTEBOOK, published_study
-from trainer.shown import study_tables
+from matstream.trainer.report.markup import Markup, element, joined, table, wrapped
+from matstream.trainer.report.published import NOTEBOOK, published_study
+from matstream.trainer.shown import study_tables
 
 FEW = 3  # studies that are shown without being unfolded
 

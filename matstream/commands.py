@@ -1,6 +1,6 @@
-"""The command line: `matstream serve`, `sample`, `train`, `report`, `recipes`.
+"""The command line: `matstream serve`, `sample`, `train`, `evaluate`, `report`, `recipes`.
 
-The only file that names both sides. Each command is loaded when it is called, so that the service needs no
+Each command is loaded when it is called, so that the service needs no
 torch and the trainer no FastAPI.
 """
 
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from shared.loading import loading
+from matstream.shared.loading import loading
 
 with loading():
     import logging
@@ -24,10 +24,11 @@ with loading():
     from pydantic import ValidationError
     from rich.console import Console
 
-    from shared.encodings import ENCODINGS
-    from shared.errors import RefusedError, UserError, explain
-    from shared.files import written_aside
-    from shared.spec import SampleRange, StreamSpec
+    from matstream.shared.encodings import ENCODINGS
+    from matstream.shared.errors import RefusedError, UserError, explain
+    from matstream.shared.files import written_aside
+    from matstream.shared.problems import read_problems
+    from matstream.shared.spec import SampleRange, StreamSpec
 
 RUNS = Path("runs")
 Setting = dict[str, str] | None  # values of one section of a recipe, by key
@@ -56,7 +57,9 @@ app = App(
     name="matstream",
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
-app.command("generator_service.cli:serve", name="serve", help="Serve streams over HTTP until interrupted.")
+app.command(
+    "matstream.generator_service.cli:serve", name="serve", help="Serve streams over HTTP until interrupted."
+)
 
 
 @app.command
@@ -80,6 +83,7 @@ def sample(
     encoding: str | None = None,
     out: Path | None = None,
     generator: str | None = None,
+    problems: list[str] | None = None,
 ) -> None:
     """Print or keep sample problems, made here or by a running generator.
 
@@ -119,11 +123,14 @@ def sample(
         File to write instead of the terminal.
     generator
         URL of a running generator; without it the samples are made here.
+    problems
+        A Python file, or a module, with operations and structures of your own; several times for several.
     """
+    read_problems(problems or ())
     with loading():
-        from generator_service import sample as samples_for
-        from generator_service.samples_json import MAX_JSON_SAMPLES
-        from generator_service.stream import batches, default_batch_rows
+        from matstream.generator_service import sample as samples_for
+        from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
+        from matstream.generator_service.stream import batches, default_batch_rows
 
     given = {
         "operation": operation,
@@ -159,7 +166,7 @@ def sample(
         made = batches(spec, samples, default_batch_rows(spec))
     else:
         with loading():
-            from trainer.client import stream as samples_from
+            from matstream.trainer.client import stream as samples_from
 
         address = samples.model_dump()
         made = samples_from(generator, spec, **address, patience=0.0)
@@ -194,6 +201,7 @@ def train(
     /,
     *,
     generator: list[str] | None = None,
+    problems: list[str] | None = None,
     run: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -215,6 +223,8 @@ def train(
         Name of a recipe, or path of a .toml file.
     generator
         URL of a running generator; several for several replicas. Without it, one is started for the run.
+    problems
+        A Python file, or a module, with operations and structures of your own; several times for several.
     run
         Name of the run; the recipe's by default.
     resume
@@ -236,9 +246,10 @@ def train(
     fetch
         How samples travel: --fetch.KEY VALUE.
     """
+    read_problems(problems or ())
     with loading():
-        from trainer import run as runs
-        from trainer.cli import train_run
+        from matstream.trainer import run as runs
+        from matstream.trainer.cli import train_run
 
     sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
     sections |= {"evaluation": evaluation, "fetch": fetch}
@@ -258,6 +269,7 @@ def evaluate(
     /,
     *,
     generator: list[str] | None = None,
+    problems: list[str] | None = None,
     stream: Setting = None,
     across: str | None = None,
     samples: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] = None,
@@ -274,6 +286,8 @@ def evaluate(
         Folders of runs, or of exported models.
     generator
         URL of a running generator; several for several replicas. Without it, one is started.
+    problems
+        A Python file, or a module, with operations and structures of your own; several times for several.
     stream
         What is to be other than in training: --stream.KEY VALUE, as in --stream.spectrum laplace.
     across
@@ -290,8 +304,9 @@ def evaluate(
         Folder for scores, answers and study; of several runs, a folder for each there. The run's own folder
         if not given.
     """
+    read_problems(problems or ())
     with loading():
-        from trainer.examine import Choice, examine, plan
+        from matstream.trainer.examine import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
     with _generators(generator) as urls:
@@ -310,7 +325,7 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
         The page or its folder; the run's own folder for one run, ./report for several, if not given.
     """
     with loading():
-        from trainer import cli
+        from matstream.trainer import cli
 
     cli.report(runs, out)
 
@@ -319,7 +334,7 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
 def recipes() -> None:
     """List the recipes that come with matstream."""
     with loading():
-        from trainer import cli
+        from matstream.trainer import cli
 
     cli.recipes()
 
@@ -407,7 +422,7 @@ def _generators(urls: list[str] | None) -> Iterator[list[str]]:
         yield urls
         return
     with loading():
-        from trainer.embedded import embedded_generator
+        from matstream.trainer.embedded import embedded_generator
 
     with embedded_generator() as url:
         yield [url]
@@ -418,7 +433,3 @@ def _fail(sentence: str, status: int) -> None:
         sys.stderr.write(f"matstream: {sentence}\n")
         sys.stderr.flush()
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

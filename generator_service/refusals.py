@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from generator_service import metrics
-from generator_service.admission import KEY_IN_QUERY
-from shared.errors import RefusedError
+from matstream.generator_service import metrics
+from matstream.generator_service.admission import KEY_IN_QUERY
+from matstream.shared.errors import RefusedError
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20  # that one answer tells

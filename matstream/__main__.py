@@ -1,0 +1,5 @@
+"""`python -m matstream`: the command line."""
+
+from matstream.commands import main
+
+main()

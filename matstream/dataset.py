@@ -1,0 +1,138 @@
+"""A stream of problems as a torch dataset."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from matstream.samples import read_address, streamed_in_blocks
+from matstream.shared.spec import SampleRange, StreamSpec
+
+BLOCK = 4096  # samples in a row that one worker serves
+
+
+class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
+    """Pairs (input, target) of tensors of float64, in the order of the stream; nothing is stored.
+
+    >>> data = matstream.Dataset("eigenvalues", dim=5, count=10**6)
+    >>> for inputs, targets in DataLoader(data, batch_size=64, num_workers=2):  # (64, 5, 5), (64, 5, 1)
+
+    With `batch_size` it makes the batches itself, which is many times faster: then DataLoader(data,
+    batch_size=None). The workers of a DataLoader deal the samples out among themselves, in blocks of BLOCK,
+    so that each comes once, whatever their number. An iteration begins with the first sample, unless
+    `load_state_dict` was given what `state_dict` said how far it had come. torchdata's StatefulDataLoader
+    does so for every worker; with torch's own DataLoader that is for num_workers=0.
+
+    The other arguments are those of `matstream.stream`. Raises ValueError naming the field, the value and
+    what is allowed."""
+
+    def __init__(
+        self,
+        operation: str | Sequence[str] | StreamSpec,
+        *,
+        count: int,
+        seed: int = 0,
+        split: str = "train",
+        start: int = 0,
+        batch_size: int | None = None,
+        generator: str | Sequence[str] | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        self._spec, self._samples = read_address(
+            operation, fields, seed=seed, split=split, start=start, count=count
+        )
+        if self._spec.input_shape() is None or self._spec.target_shape() is None:
+            if batch_size is not None:
+                raise ValueError(f"batch_size={batch_size}: must be None where the shapes of samples vary")
+        elif batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: must be a whole number from 1 on, or None")
+        self._batch_size = batch_size
+        self._generator = generator
+        self._served = 0  # samples of a worker's share that were given out
+        self._share = 0, 1  # which worker's of how many they were
+        self._goes_on = False  # whether the next iteration starts behind them
+
+    def __len__(self) -> int:
+        """Samples, or batches, of all workers together."""
+        count = self._samples.count
+        if self._batch_size is None:
+            return count
+        info = get_worker_info()
+        shares = 1 if info is None else info.num_workers
+        return sum(-(-_size((worker, shares), count) // self._batch_size) for worker in range(shares))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        info = get_worker_info()
+        share = (0, 1) if info is None else (info.id, info.num_workers)
+        if self._goes_on and self._share != share:
+            raise ValueError(
+                f"worker {share[0]} of {share[1]} cannot go on from the state of worker {self._share[0]} of "
+                f"{self._share[1]}: must be the same (num_workers=0 is worker 0 of 1)"
+            )
+        if not self._goes_on:
+            self._served = 0
+        self._goes_on = False
+        self._share = share
+        for inputs, targets, samples in self._cut(share):
+            self._served += samples
+            yield inputs, targets
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it has come: numbers and texts, as JSON can hold them."""
+        worker, workers = self._share
+        return {**self._identity(), "served": self._served, "worker": worker, "workers": workers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration go on from a state. Raises ValueError if it is that of another stream."""
+        for key, value in self._identity().items():
+            if state[key] != value:
+                raise ValueError(f"{key}={state[key]!r}: must be {value!r}, as in this dataset")
+        self._served, self._share = state["served"], (state["worker"], state["workers"])
+        self._goes_on = self._served < _size(self._share, self._samples.count)  # else another epoch begins
+
+    def _identity(self) -> dict[str, Any]:
+        return {"spec": self._spec.canonical(), **self._samples.model_dump()}
+
+    def _cut(self, share: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """What is still to be served, as it is given out, and of how many samples each is."""
+        blocks = _blocks(share, self._samples, self._served)
+        found = streamed_in_blocks(self._spec, self._samples, blocks, self._generator)
+        if self._batch_size is None:
+            for samples in found:
+                for pair in zip(samples.inputs, samples.targets, strict=True):
+                    inputs, targets = map(torch.from_numpy, pair)
+                    yield inputs, targets, 1
+            return
+        size = self._batch_size
+        rest: tuple[Tensor, ...] = ()
+        for samples in found:
+            arrived = tuple(torch.from_numpy(part) for part in (samples.inputs, samples.targets))
+            inputs, targets = map(torch.cat, zip(rest, arrived, strict=True)) if rest else arrived
+            whole = len(inputs) // size * size
+            for first in range(0, whole, size):
+                yield inputs[first : first + size], targets[first : first + size], size
+            rest = inputs[whole:], targets[whole:]
+        if rest and len(rest[0]):
+            yield rest[0], rest[1], len(rest[0])
+
+
+def _blocks(share: tuple[int, int], samples: SampleRange, served: int) -> Iterator[SampleRange]:
+    """The blocks of a worker's share, without the samples that it has served."""
+    worker, workers = share
+    end = samples.start + samples.count
+    for start in range(samples.start + worker * BLOCK, end, workers * BLOCK):
+        size = min(BLOCK, end - start)
+        skipped = min(served, size)
+        served -= skipped
+        if skipped < size:
+            yield samples.model_copy(update={"start": start + skipped, "count": size - skipped})
+
+
+def _size(share: tuple[int, int], count: int) -> int:
+    """How many of `count` samples are a worker's share."""
+    worker, workers = share
+    rounds, rest = divmod(count, workers * BLOCK)
+    return rounds * BLOCK + min(max(rest - worker * BLOCK, 0), BLOCK)

@@ -1,0 +1,1 @@
+"""LAPACK over batches, norms, and what rounding cannot tell from 0."""

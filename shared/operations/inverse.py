@@ -1,0 +1,53 @@
+"""A⁻¹, the inverse of a square matrix.
+
+*Linear algebra with transformers* (Charton 2021, arXiv 2112.01898), section 4.6.
+"""
+
+import numpy as np
+
+from matstream.shared import studies
+from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.norms import largest
+from matstream.shared.operation import Answers, Deviation, Floats, Operation, Part, cubic
+
+# The published bound of the residual: it refuses condition numbers from about 1e5 on, and inverses whose
+# entries are much larger than LARGEST / scale.
+BOUND = 1e-10
+LARGEST = 1e8
+
+
+def _inverse(inputs: Floats) -> Answers:
+    """A⁻¹ (B, n, n) of A (B, n, n) (LAPACK gesv). Residual: max|A·A⁻¹−I|."""
+    n = inputs.shape[1]
+    (inverses,) = solve(lambda a: (np.linalg.inv(a),), inputs, [(n, n)])
+    inverses += 0.0  # no −0
+    return Answers(inverses, largest(inputs @ inverses - np.eye(n)))
+
+
+def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:
+    """Δ = M·P−I and R = I: its largest entry is 1, its sums n."""
+    identity = np.broadcast_to(np.eye(inputs.shape[1]), inputs.shape)
+    return Deviation(inputs @ predictions - identity, identity, np.ones_like(inputs))
+
+
+def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> studies.Study:
+    condition, valid = studies.condition_numbers(inputs), ~np.isnan(error)
+    return {
+        "by_condition": studies.by_condition(condition, error),
+        "rank_correlation": studies.rank_correlation(condition[valid], error[valid]),
+    }
+
+
+OPERATION = Operation(
+    input_form="A (n×n)",
+    target_form="A⁻¹ (n×n)",
+    parts=lambda m, n: (Part("A⁻¹", n, n),),
+    needs="square",
+    invertible=True,
+    target=_inverse,
+    residual_bound=BOUND,
+    cost=cubic(42),
+    magnitudes=lambda usual, largest, m, n: (1 / largest, LARGEST / usual),
+    deviation=_deviation,
+    study=_study,
+)

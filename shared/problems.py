@@ -1,0 +1,312 @@
+"""Problems of one's own: a Python file whose functions, marked as operations or structures, are known from
+then on wherever a name of ours is.
+
+    @matstream.operation(target=lambda m, n: (1, 1), square=True)
+    def determinant(a):  # (B, n, n) float64 -> (B, 1, 1)
+        \"\"\"det A\"\"\"
+        return np.linalg.det(a)[:, None, None]
+
+A file is code of whoever runs the program: it is named on the command line or in MATSTREAM_PROBLEMS, and
+never taken from a client, a stream or a model of somebody else's. A hash of it is part of what every stream
+of its problems says of itself, so that two sides with different files refuse each other."""
+
+import hashlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matstream.shared.errors import UserError, first_line
+from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
+from matstream.shared.operations import OPERATIONS
+
+Function = Callable[[Floats], Any]
+
+VARIABLE = "MATSTREAM_PROBLEMS"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TRIED = 7  # samples that a function is tried with when it is read
+
+
+@dataclass(frozen=True)
+class Structure:
+    """An ensemble of one's own: how many uniforms a matrix takes, and how it is made of them."""
+
+    words: Callable[[int, int], int]
+    draw: Callable[[Floats, int, int], Floats]
+
+
+STRUCTURES: dict[str, Structure] = {}  # of one's own
+_HASHES: dict[str, str] = {}  # operation or structure -> 16 hex digits over the file it came from
+FILES: dict[str, Path] = {}  # the files that were read, by their hashes
+_reading: list[str] = []  # the hash of the file that is being read
+
+
+def operation(
+    *,
+    target: Callable[[int, int], tuple[int, int]],
+    square: bool = False,
+    symmetric: bool = False,
+    operands: Callable[[int, int], Iterable[tuple[int, int]]] | None = None,
+    residual: Callable[[Floats, Floats], Floats] | None = None,
+    residual_bound: float | None = None,
+    name: str | None = None,
+    **more: Any,
+) -> Callable[[Function], Function]:
+    """Mark a function of inputs (B, m, w) that returns targets (B, p, q) as an operation.
+
+    `target` maps m and n, the rows and columns of its first matrix, to p and q. It is given matrices (m, n),
+    or several side by side, whose shapes `operands` maps m and n to; square ones, or symmetric ones. Its name
+    is the function's, or `name`; its docstring says what it computes.
+
+    `residual` (inputs, targets) -> (B,) says how far each target is from being the answer, and a sample is
+    drawn again where that is over `residual_bound`; without it the residual is NaN, and a sample is drawn
+    again where its target is not finite. `more` are other fields of matstream.shared.operation.Operation,
+    such as `deviation`, what errors are measured on; by default predictions are scored by their relative l1
+    error."""
+
+    def mark(function: Function) -> Function:
+        own = name or function.__name__
+        _check_name("operation", own, OPERATIONS)
+        shapes = operands or (lambda m, n: ((m, n),))
+        needs = "symmetric" if symmetric else "square" if square else "general"
+
+        def answers(inputs: Floats) -> Answers:
+            targets = _called(own, function, inputs, target)
+            found = np.full(len(inputs), np.nan) if residual is None else residual(inputs, targets)
+            return Answers(targets, np.asarray(found, dtype=np.float64))
+
+        about = (inspect.getdoc(function) or own).splitlines()[0]
+        made: Operation = Operation(
+            **{
+                "input_form": {"general": "A (m×n)", "square": "A (n×n)"}.get(needs, "symmetric A (n×n)"),
+                "target_form": about,
+                "operands": lambda m, n: tuple(Operand(*shape) for shape in shapes(m, n)),
+                "parts": lambda m, n: (Part(own, *target(m, n)),),
+                "needs": needs,
+                "target": answers,
+                "residual_bound": residual_bound,
+                "cost": cubic(0.0),
+                "magnitudes": lambda usual, largest, m, n: _magnitudes(made, usual, largest, m, n),
+                **more,
+            }
+        )
+        _try(own, made)
+        if "cost" not in more:
+            made = _with_cost(made)
+        _register(own, OPERATIONS, made)
+        return function
+
+    return mark
+
+
+def structure(
+    *, words: Callable[[int, int], int], name: str | None = None
+) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
+    """Mark a function of uniforms (B, words) in (0, 1), m and n that returns matrices (B, m, n) as a
+    structure.
+
+    `words` maps m and n to the number of uniforms that one matrix takes.
+    """
+
+    def mark(function: Callable[..., Floats]) -> Callable[..., Floats]:
+        own = name or function.__name__
+        _check_name("structure", own, STRUCTURES)
+
+        def draw(uniforms: Floats, m: int, n: int) -> Floats:
+            try:
+                found = np.asarray(function(uniforms, m, n), dtype=np.float64)
+            except Exception as error:
+                raise UserError(
+                    f"structure {own}: raised {type(error).__name__}: {first_line(error)}"
+                ) from error
+            if found.shape != (len(uniforms), m, n):
+                raise UserError(
+                    f"structure {own}: returned an array of shape {found.shape} for m={m}, n={n}: must be "
+                    f"{(len(uniforms), m, n)}"
+                )
+            return np.ascontiguousarray(found)
+
+        made = Structure(words, draw)
+        _try_structure(own, made)
+        _register(own, STRUCTURES, made)
+        return function
+
+    return mark
+
+
+def read_problems(places: Iterable[str] = ()) -> None:
+    """Read the operations and structures of Python files, or of modules by their names, and of those that
+    MATSTREAM_PROBLEMS in the environment names, separated as in PATH. Each is read once.
+
+    Raises UserError, in one sentence, for what cannot be read, and for a function that raises, returns
+    another shape, no number at all, or for a sample something else in another batch."""
+    named = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+    for place in (*named, *places):
+        path = _file_of(place)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        if digest not in FILES:
+            _run(place, path, digest)
+            FILES[digest] = path.resolve()
+
+
+def environment() -> dict[str, str]:
+    """What lets a child process read the same problems."""
+    return {VARIABLE: os.pathsep.join(map(str, FILES.values()))} if FILES else {}
+
+
+def files_of(names: Iterable[str]) -> list[Path]:
+    """The files that some operations and structures came from."""
+    return [FILES[digest] for digest in sorted({_HASHES[name] for name in names if name in _HASHES})]
+
+
+def hash_of(names: Iterable[str]) -> str | None:
+    """What says of which files some operations and structures are, None where all are ours."""
+    found = sorted({_HASHES[name] for name in names if name in _HASHES})
+    return ",".join(found) or None
+
+
+def _file_of(place: str) -> Path:
+    if place.endswith(".py"):
+        path = Path(place)
+    else:
+        try:
+            found = importlib.util.find_spec(place)
+        except (ImportError, ValueError):
+            found = None
+        if found is None or found.origin is None:
+            raise UserError(
+                f"--problems {place}: must be a Python file (.py), or a module that can be imported"
+            )
+        path = Path(found.origin)
+    if not path.is_file():
+        raise UserError(f"--problems {place}: there is no such file")
+    return path
+
+
+def _run(place: str, path: Path, digest: str) -> None:
+    """Execute a file, which marks its operations and structures; none of them stays if that fails."""
+    found = importlib.util.spec_from_file_location(f"matstream_problems_{digest}", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[module.__name__] = module  # as a file's own dataclasses, say, look for it
+    before = {*OPERATIONS, *STRUCTURES}
+    _reading.append(digest)
+    try:
+        found.loader.exec_module(module)
+        if {*OPERATIONS, *STRUCTURES} == before:
+            raise UserError("it marks no operation and no structure")
+    except Exception as error:
+        for name in {*OPERATIONS, *STRUCTURES} - before:
+            OPERATIONS.pop(name, None)
+            STRUCTURES.pop(name, None)
+            _HASHES.pop(name, None)
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"--problems {place}: {said}") from error
+    finally:
+        _reading.pop()
+
+
+def _register(name: str, table: dict[str, Any], made: object) -> None:
+    table[name] = made
+    if _reading:
+        _HASHES[name] = _reading[-1]
+
+
+def _check_name(kind: str, name: str, table: dict[str, Any]) -> None:
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{kind} {name!r}: must be named by small letters, digits and _")
+    if name in table:
+        file = FILES.get(_HASHES.get(name, ""))
+        raise UserError(
+            f"{kind} {name}: is there already{f', from {file}' if file else ''}: choose another name"
+        )
+
+
+def _called(
+    name: str, function: Function, inputs: Floats, target: Callable[[int, int], tuple[int, int]]
+) -> Floats:
+    """Targets (B, p, q). Raises UserError for a function that raises or returns another shape."""
+    try:
+        found = np.asarray(function(inputs), dtype=np.float64)
+    except Exception as error:
+        raise UserError(f"operation {name}: raised {type(error).__name__}: {first_line(error)}") from error
+    if found.ndim != 3 or len(found) != len(inputs):
+        raise UserError(
+            f"operation {name}: returned an array of shape {found.shape} for inputs {inputs.shape}: must be "
+            f"(B, p, q) = ({len(inputs)}, p, q)"
+        )
+    return np.ascontiguousarray(found)
+
+
+def _drawn(made: Operation, scale: float, m: int, n: int, count: int) -> NDArray[np.float64]:
+    """Uniform inputs (count, m, w), to try an operation with."""
+    matrices = np.random.default_rng(0).uniform(-scale, scale, (count, *made.input_shape(m, n)))
+    return (matrices + matrices.swapaxes(1, 2)) / 2 if made.symmetric else matrices
+
+
+def _try(name: str, made: Operation) -> None:
+    """Call an operation once, at small dimensions."""
+    for m, n in ((2, 2), (3, 3)) if made.square else ((2, 2), (3, 2), (2, 3)):
+        inputs = _drawn(made, 10.0, m, n, _TRIED)
+        whole = made.target(inputs)
+        shape = made.target_shape(m, n)
+        if whole.targets.shape[1:] != shape:
+            raise UserError(
+                f"operation {name}: returned {whole.targets.shape[1:]} for m={m}, n={n}: must be {shape}, as "
+                "target says"
+            )
+        if not np.isfinite(whole.targets).any():
+            raise UserError(f"operation {name}: returned no finite number for m={m}, n={n}")
+        cut = _TRIED // 2
+        halves = [made.target(inputs[:cut]), made.target(inputs[cut:])]
+        if not np.array_equal(
+            np.concatenate([half.targets for half in halves]), whole.targets, equal_nan=True
+        ):
+            raise UserError(
+                f"operation {name}: returned something else for the same sample in another batch (m={m}, "
+                f"n={n}): must depend on that sample alone, to the last bit"
+            )
+
+
+def _try_structure(name: str, made: Structure) -> None:
+    """Draw from a structure once, at small dimensions."""
+    for n in (2, 3):
+        uniforms = np.random.default_rng(0).uniform(size=(_TRIED, made.words(n, n)))
+        whole = made.draw(uniforms, n, n)
+        if not np.isfinite(whole).all():
+            raise UserError(f"structure {name}: returned what is no finite number for m={n}, n={n}")
+        cut = _TRIED // 2
+        halves = [made.draw(uniforms[:cut], n, n), made.draw(uniforms[cut:], n, n)]
+        if not np.array_equal(np.concatenate(halves), whole):
+            raise UserError(
+                f"structure {name}: returned something else for the same sample in another batch (m={n}, "
+                f"n={n}): must depend on that sample alone, to the last bit"
+            )
+
+
+def _with_cost(made: Operation) -> Operation:
+    """The operation, with the time that it takes here measured."""
+    inputs = _drawn(made, 10.0, 8, 8, 256)
+    begun = time.perf_counter()
+    made.target(inputs)
+    return replace(made, cost=cubic(1e9 * (time.perf_counter() - begun) / len(inputs) / 64))
+
+
+def _magnitudes(made: Operation, usual: float, largest: float, m: int, n: int) -> tuple[float, float]:
+    """How large targets are, estimated from samples."""
+    sizes = [np.abs(made.target(_drawn(made, scale, m, n, 256)).targets) for scale in (usual, largest)]
+    finite = [size[np.isfinite(size) & (size > 0)] for size in sizes]
+    if not all(map(len, finite)):
+        return usual, largest
+    return float(np.median(finite[0])), 10 * float(finite[1].max())

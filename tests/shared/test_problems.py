@@ -1,0 +1,139 @@
+"""Problems of the user's own: what is read, and what is refused in one sentence."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from matstream.generator_service.stream import generate
+from matstream.shared import problems
+from matstream.shared.errors import UserError
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import from_batch
+
+GOOD = """
+@matstream.operation(target=lambda m, n: (1, 1), square=True)
+def mine(a):
+    return np.trace(a, axis1=1, axis2=2)[:, None, None]
+"""
+
+
+@pytest.fixture
+def read(tmp_path) -> Iterator[Callable[..., None]]:
+    """Read a file of this code, and forget its problems afterwards."""
+    tables = [OPERATIONS, problems.STRUCTURES, problems.FILES, problems._HASHES]
+    before = [dict(table) for table in tables]
+
+    def read(code: str, name: str = "mine.py") -> None:
+        (tmp_path / name).write_text(f"import numpy as np\nimport matstream\n{textwrap.dedent(code)}")
+        problems.read_problems([str(tmp_path / name)])
+
+    yield read
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
+
+
+def test_an_operation_of_ones_own_is_streamed_and_says_which_file_it_is_of(read):
+    read(GOOD)
+    spec = StreamSpec(operation="mine", dim=3)
+    batch = generate(spec, 0, "train", 0, 50)
+    columns = from_batch(batch)
+    np.testing.assert_allclose(columns.target[:, 0, 0], np.einsum("bii->b", columns.input))
+    assert np.isnan(columns.residual).all()
+    own = problems.hash_of(["mine"])
+    assert own is not None
+    assert own.encode() in b"".join(batch.schema.metadata.values())
+    assert problems.hash_of(["svd"]) is None
+
+
+def test_a_residual_of_ones_own_is_kept_and_redraws_what_is_over_its_bound(read):
+    read("""
+        @matstream.operation(
+            target=lambda m, n: (m, n), residual=lambda a, t: np.abs(a).max(axis=(1, 2)), residual_bound=9.5
+        )
+        def own_copy(a):
+            return a
+    """)
+    columns = from_batch(generate(StreamSpec(operation="own_copy", dim=2), 0, "train", 0, 200))
+    assert columns.residual.max() <= 9.5
+    assert columns.attempt.any()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("x = 1", "it marks no operation and no structure"),
+        ("x = nowhere", "NameError: name 'nowhere' is not defined"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+        (GOOD.replace("mine", "svd"), "operation svd: is there already: choose another name"),
+        (GOOD + GOOD, "operation mine: is there already: choose another name"),
+        (GOOD.replace("mine", "Trace"), "operation 'Trace': must be named by small letters"),
+        (GOOD.replace("[:, None, None]", ""), r"operation mine: returned an array of shape \(7,\)"),
+        (
+            GOOD.replace("(1, 1)", "(2, 1)"),
+            r"operation mine: returned \(1, 1\) for m=2, n=2: must be \(2, 1\)",
+        ),
+        (GOOD.replace("np.trace(", "np.tracee("), "operation mine: raised AttributeError"),
+        (GOOD.replace("return ", "return np.nan * "), "operation mine: returned no finite number"),
+        (GOOD.replace("return ", "return len(a) * "), "operation mine: returned something else for the same"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_and_nothing_of_it_stays(read, code, said):
+    known = {*OPERATIONS, *problems.STRUCTURES}
+    with pytest.raises(UserError, match=rf"^--problems .*mine\.py: {said}") as refused:
+        read(code)
+    assert len(str(refused.value).splitlines()) == 1
+    assert {*OPERATIONS, *problems.STRUCTURES} == known
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("u", r"returned an array of shape \(7, 4\) for m=2, n=2: must be \(7, 2, 2\)"),
+        ("u.reshape(-1, m, n) / 0", "returned what is no finite number"),
+        ("u.reshape(-1, m, n) - u.mean()", "returned something else for the same sample in another batch"),
+        ("nowhere", "raised NameError: name 'nowhere' is not defined"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_structure_that_cannot_be_used_is_refused(read, body, said):
+    with pytest.raises(UserError, match=rf"^--problems .*mine\.py: structure rows: {said}"):
+        read(f"""
+            @matstream.structure(words=lambda m, n: m * n)
+            def rows(u, m, n):
+                return {body}
+        """)
+    assert problems.STRUCTURES == {}
+
+
+@pytest.mark.parametrize("place", ["nowhere.py", "no.such.module", "matstream_is_no_such"])
+def test_a_file_that_is_not_there_is_named(place):
+    with pytest.raises(UserError, match=f"--problems {place}: "):
+        problems.read_problems([place])
+
+
+def test_files_of_the_environment_are_read_once(read, tmp_path, monkeypatch):
+    read(GOOD)
+    copy = tmp_path / "copy.py"
+    copy.write_bytes(Path(tmp_path / "mine.py").read_bytes())
+    monkeypatch.setenv(problems.VARIABLE, f"{tmp_path / 'mine.py'}:{copy}")
+    problems.read_problems()
+    assert len(problems.files_of(["mine"])) == 1
+
+
+def test_two_sides_with_different_files_refuse_each_other(read, start_server, here, tmp_path):
+    """In one sentence, since either would call other answers by the same name."""
+    there, mine = tmp_path / "there.py", tmp_path / "mine.py"
+    header = "import numpy as np\nimport matstream\n"
+    there.write_text(header + GOOD.replace("mine", "other_trace"))
+    mine.write_text(header + GOOD.replace("mine", "other_trace").replace("return ", "return 2 * "))
+    server = start_server(MATSTREAM_PROBLEMS=str(there)).url
+    code = "sample", "other_trace", "--dim", "2", "--generator", server, "--problems", str(mine)
+    status, _, err = here(*code)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "other_trace" in err or "problems" in err
