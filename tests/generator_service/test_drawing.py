@@ -71,7 +71,7 @@ def surroundings() -> dict[str, Any]:
 KEPT = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"numerics": {}, "streams": {}}
 
 
-@pytest.mark.parametrize(("fields", "count"), cases())
+@pytest.mark.parametrize(("fields", "count"), list(cases()))
 def test_samples_are_what_they_were(fields, count):
     exact = {"add", "transpose"} >= {fields["operation"]} and fields.keys() == {"operation", "dim"}
     if KEPT["numerics"] != surroundings() and not exact:
