@@ -71,7 +71,7 @@ def made(rows) -> Callable[[int], list[str]]:
     return functools.cache(lambda count: rows([generate(SPEC, 0, "train", 0, count)]))
 
 
-@pytest.mark.parametrize("name", long_but_for(MISBEHAVIOURS.keys() - {"100 KB/s", "stops in the middle"}))
+@pytest.mark.parametrize("name", long_but_for((*DAILY, "a byte every 2 s", "429, Retry-After of a day")))
 def test_one_of_two_generators_that_answers_badly_costs_seconds_and_no_sample(server, made, rows, note, name):
     # at 100 KB/s a request of 20,000 samples takes 22 s
     count, request = (60_000, 20_000) if name == "100 KB/s" else (6_000, 100)
