@@ -21,14 +21,12 @@ with loading():
 
     import cyclopts
     from cyclopts import App, Parameter, validators
-    from pydantic import ValidationError
     from rich.console import Console
 
     from matstream.shared.encodings import ENCODINGS
-    from matstream.shared.errors import RefusedError, UserError, explain
+    from matstream.shared.errors import UserError
     from matstream.shared.files import written_aside
     from matstream.shared.problems import read_problems
-    from matstream.shared.spec import SampleRange, StreamSpec
 
 RUNS = Path("runs")
 Setting = dict[str, str] | None  # values of one section of a recipe, by key
@@ -131,9 +129,9 @@ def sample(
         from matstream.generator_service import sample as samples_for
         from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
         from matstream.generator_service.stream import batches, default_batch_rows
+        from matstream.samples import read_address
 
     given = {
-        "operation": operation,
         "dim": dim,
         "cols": cols,
         "coefficients": coefficients,
@@ -143,11 +141,8 @@ def sample(
         "noise": noise,
         "max_abs": max_abs,
     }
-    try:
-        spec = StreamSpec.model_validate({name: value for name, value in given.items() if value is not None})
-        samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
-    except ValidationError as error:
-        raise RefusedError(explain(error.errors(), StreamSpec)) from None
+    fields = {name: value for name, value in given.items() if value is not None}
+    spec, samples = read_address(operation, fields, seed=seed, split=split, start=start, count=count)
     if format != "arrow" and samples.count > MAX_JSON_SAMPLES:
         raise UserError(
             f"count={samples.count}: must be at most {MAX_JSON_SAMPLES} as {format}; use --format arrow"
@@ -250,6 +245,7 @@ def train(
     with loading():
         from matstream.trainer import run as runs
         from matstream.trainer.cli import train_run
+        from matstream.trainer.embedded import generators
 
     sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
     sections |= {"evaluation": evaluation, "fetch": fetch}
@@ -259,7 +255,7 @@ def train(
     prepared = runs.prepare(
         recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=overrides
     )
-    with _generators(generator) as urls:
+    with generators(generator) as urls:
         train_run(prepared, urls, resume=resume)
 
 
@@ -306,10 +302,11 @@ def evaluate(
     """
     read_problems(problems or ())
     with loading():
+        from matstream.trainer.embedded import generators
         from matstream.trainer.examine import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
-    with _generators(generator) as urls:
+    with generators(generator) as urls:
         examine(planned, urls, Choice(samples, split, constrained), study=analyse)
 
 
@@ -413,19 +410,6 @@ def _forget_settings_of_libraries() -> None:
     for name in list(os.environ):
         if name == "MPLBACKEND" or name.startswith("ZARR_"):
             del os.environ[name]
-
-
-@contextmanager
-def _generators(urls: list[str] | None) -> Iterator[list[str]]:
-    """The given generators, or one of our own."""
-    if urls:
-        yield urls
-        return
-    with loading():
-        from matstream.trainer.embedded import embedded_generator
-
-    with embedded_generator() as url:
-        yield [url]
 
 
 def _fail(sentence: str, status: int) -> None:

@@ -56,13 +56,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         self._goes_on = False  # whether the next iteration starts behind them
 
     def __len__(self) -> int:
-        """Samples, or batches, of all workers together."""
-        count = self._samples.count
-        if self._batch_size is None:
-            return count
-        info = get_worker_info()
-        shares = 1 if info is None else info.num_workers
-        return sum(-(-_size((worker, shares), count) // self._batch_size) for worker in range(shares))
+        """Samples, or batches as one worker makes them: of several, each may end with one that is smaller."""
+        return -(-self._samples.count // (self._batch_size or 1))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         info = get_worker_info()

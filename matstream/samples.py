@@ -155,16 +155,17 @@ def _batches(
 
 def _samples(spec: StreamSpec, batches: list[pa.RecordBatch]) -> Samples:
     columns = [from_batch(batch) for batch in batches]
-    operations = [
-        spec.operation[which]
-        for part in columns
-        for which in (np.zeros(len(part.index), np.int8) if part.operation is None else part.operation)
-    ]
+    index = np.concatenate([part.index for part in columns])
+    if len(spec.operation) == 1:
+        operations = len(index) * list(spec.operation)
+    else:
+        which = np.concatenate([part.operation for part in columns])
+        operations = np.array(spec.operation, dtype=object)[which].tolist()
     return Samples(
         _joined([part.input for part in columns]),
         _joined([part.target for part in columns]),
         np.concatenate([part.residual for part in columns]),
-        np.concatenate([part.index for part in columns]),
+        index,
         operations,
     )
 

@@ -1,8 +1,6 @@
 """Training from a program, as `matstream train` does it."""
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -13,8 +11,6 @@ from matstream.shared.errors import UserError
 from matstream.shared.problems import read_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from matstream.trainer.pretrained import Pretrained
 
 
@@ -71,6 +67,8 @@ def train(
     """
     from matstream.trainer import run as prepared_runs
     from matstream.trainer.cli import train_run
+    from matstream.trainer.embedded import generators
+    from matstream.trainer.records import read_result
 
     read_problems()
     prepared = prepared_runs.prepare(
@@ -81,9 +79,11 @@ def train(
         overwrite=overwrite,
         overrides=_by_section(overrides or {}),
     )
-    with _generators(generator) as urls:
+    with generators([generator] if isinstance(generator, str) else generator) as urls:
         train_run(prepared, urls, resume=resume)
-    return TrainedRun(prepared.folder, json.loads((prepared.folder / "result.json").read_text("utf-8")))
+    result = read_result(prepared.folder)
+    assert result is not None
+    return TrainedRun(prepared.folder, result)
 
 
 def _by_section(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -94,15 +94,3 @@ def _by_section(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             raise UserError(f"overrides[{name!r}]: must be named section.key, like training.samples")
         sections.setdefault(section, {})[key] = value
     return sections
-
-
-@contextmanager
-def _generators(generator: str | Sequence[str] | None) -> "Iterator[list[str]]":
-    """The given generators, or one of our own."""
-    if generator:
-        yield [generator] if isinstance(generator, str) else list(generator)
-        return
-    from matstream.trainer.embedded import embedded_generator
-
-    with embedded_generator() as url:
-        yield [url]

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TRIED = 7  # samples that a function is tried with when it is read
 
 
+class File(NamedTuple):
+    """A file of problems as it was when it was read."""
+
+    path: Path
+    content: bytes
+
+
 @dataclass(frozen=True)
 class Structure:
     """An ensemble of one's own: how many uniforms a matrix takes, and how it is made of them."""
@@ -47,7 +54,7 @@ class Structure:
 
 STRUCTURES: dict[str, Structure] = {}  # of one's own
 _HASHES: dict[str, str] = {}  # operation or structure -> 16 hex digits over the file it came from
-FILES: dict[str, Path] = {}  # the files that were read, by their hashes
+FILES: dict[str, File] = {}  # the files that were read, by their hashes
 _reading: list[str] = []  # the hash of the file that is being read
 
 
@@ -153,18 +160,19 @@ def read_problems(places: Iterable[str] = ()) -> None:
     named = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
     for place in (*named, *places):
         path = _file_of(place)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:16]
         if digest not in FILES:
             _run(place, path, digest)
-            FILES[digest] = path.resolve()
+            FILES[digest] = File(path.resolve(), content)
 
 
 def environment() -> dict[str, str]:
     """What lets a child process read the same problems."""
-    return {VARIABLE: os.pathsep.join(map(str, FILES.values()))} if FILES else {}
+    return {VARIABLE: os.pathsep.join(str(file.path) for file in FILES.values())} if FILES else {}
 
 
-def files_of(names: Iterable[str]) -> list[Path]:
+def files_of(names: Iterable[str]) -> list[File]:
     """The files that some operations and structures came from."""
     return [FILES[digest] for digest in sorted({_HASHES[name] for name in names if name in _HASHES})]
 
@@ -229,7 +237,7 @@ def _check_name(kind: str, name: str, table: dict[str, Any]) -> None:
     if name in table:
         file = FILES.get(_HASHES.get(name, ""))
         raise UserError(
-            f"{kind} {name}: is there already{f', from {file}' if file else ''}: choose another name"
+            f"{kind} {name}: is there already{f', from {file.path}' if file else ''}: choose another name"
         )
 
 
@@ -268,15 +276,7 @@ def _try(name: str, made: Operation) -> None:
             )
         if not np.isfinite(whole.targets).any():
             raise UserError(f"operation {name}: returned no finite number for m={m}, n={n}")
-        cut = _TRIED // 2
-        halves = [made.target(inputs[:cut]), made.target(inputs[cut:])]
-        if not np.array_equal(
-            np.concatenate([half.targets for half in halves]), whole.targets, equal_nan=True
-        ):
-            raise UserError(
-                f"operation {name}: returned something else for the same sample in another batch (m={m}, "
-                f"n={n}): must depend on that sample alone, to the last bit"
-            )
+        _check_alone(f"operation {name}", lambda part, m, n: made.target(part).targets, inputs, m, n)
 
 
 def _try_structure(name: str, made: Structure) -> None:
@@ -286,13 +286,20 @@ def _try_structure(name: str, made: Structure) -> None:
         whole = made.draw(uniforms, n, n)
         if not np.isfinite(whole).all():
             raise UserError(f"structure {name}: returned what is no finite number for m={n}, n={n}")
-        cut = _TRIED // 2
-        halves = [made.draw(uniforms[:cut], n, n), made.draw(uniforms[cut:], n, n)]
-        if not np.array_equal(np.concatenate(halves), whole):
-            raise UserError(
-                f"structure {name}: returned something else for the same sample in another batch (m={n}, "
-                f"n={n}): must depend on that sample alone, to the last bit"
-            )
+        _check_alone(f"structure {name}", made.draw, uniforms, n, n)
+
+
+def _check_alone(
+    called: str, function: Callable[[Floats, int, int], Floats], batch: Floats, m: int, n: int
+) -> None:
+    """Raise UserError if what a function of a batch returns for a sample depends on the others."""
+    cut = _TRIED // 2
+    halves = np.concatenate([function(part, m, n) for part in (batch[:cut], batch[cut:])])
+    if not np.array_equal(halves, function(batch, m, n), equal_nan=True):
+        raise UserError(
+            f"{called}: returned something else for the same sample in another batch (m={m}, n={n}): must "
+            "depend on that sample alone, to the last bit"
+        )
 
 
 def _with_cost(made: Operation) -> Operation:

@@ -71,6 +71,19 @@ class Forked(ForkServerProcess):
         return self.exitcode
 
 
+def python(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder and a process of its own, with variables beside this process's."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 def started(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
     """Start a command in a folder, from nothing; `section__key=value` is the flag --section.key value."""
     return subprocess.Popen(

@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -17,6 +15,7 @@ import pytest
 from matstream.generator_service.stream import generate
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import Matrices, from_batch, read_stream
+from tests.commands import python
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
@@ -99,15 +98,7 @@ def _start(code, folder):
     path = folder / "block.py"
     path.write_text(code, encoding="utf-8")
     environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "huggingface")}
-    return subprocess.run(
-        [sys.executable, path],
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return python(folder, path, **environment)
 
 
 def _value(expression, code, server, folder, zeros="00"):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -11,7 +9,7 @@ import numpy as np
 from playwright.sync_api import expect
 
 from tests.browsers import chromium, needs_browser
-from tests.commands import finish, forked
+from tests.commands import finish, forked, python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -75,7 +73,7 @@ print(json.dumps([model.predict(matrices).ravel().tolist(), list(model.input_sha
 
 def use(folder: Path, model: str) -> list:
     """What a program finds of a trained model: its predictions, its input shape, its symmetry."""
-    done = subprocess.run([sys.executable, "-c", USE, model], cwd=folder, capture_output=True, text=True)
+    done = python(folder, "-c", USE, model)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,9 +1,6 @@
 """The library as a program uses it, in a folder with files called as our folders are."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import matstream
 from matstream.generator_service.stream import generate
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import from_batch
+from tests.commands import python
 
 DECOYS = ("shared", "trainer", "generator_service", "utils", "operations", "problems")
 
@@ -23,15 +21,7 @@ def run(folder: Path, code: str, **environment: str) -> str:
     """What a program prints, in a folder of decoys."""
     for name in DECOYS:
         (folder / f"{name}.py").write_text("raise SystemExit('imported')\n")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = python(folder, "-c", code, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from urllib.parse import urlsplit
@@ -30,6 +30,16 @@ _LIMITS = {
 }
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def generators(urls: Sequence[str] | None) -> Iterator[Sequence[str]]:
+    """The generators at `urls`, or while they are needed one of our own. Raises as `embedded_generator`."""
+    if urls:
+        yield urls
+        return
+    with embedded_generator() as url:
+        yield [url]
 
 
 @contextmanager

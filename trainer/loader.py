@@ -3,17 +3,16 @@
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import from_batch, provenance
-from matstream.trainer.client import Client
+from matstream.trainer.client import Client, Streamed
 from matstream.trainer.tokens import Tokens, encode
 
 AHEAD = 8  # record batches encoded and waiting
@@ -115,7 +114,7 @@ class Loader:
             self.waited += time.perf_counter() - started
         raise StoppedError
 
-    def _encode_ahead(self, batches: Generator[pa.RecordBatch, None, None]) -> None:
+    def _encode_ahead(self, batches: Streamed) -> None:
         try:
             with closing(batches):
                 for batch in batches:

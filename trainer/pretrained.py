@@ -22,10 +22,10 @@ from matstream.shared.scoring import score
 from matstream.shared.wire import flat
 from matstream.trainer import checkpoint, checksums
 from matstream.trainer.evaluate import Solver, solver_of
-from matstream.trainer.folder import CARD, CONFIG, MODEL, OF_MODEL, PROBLEMS, RECIPE, SUMS, WEIGHTS
+from matstream.trainer.folder import CARD, CONFIG, MODEL, OF_MODEL, RECIPE, SUMS, WEIGHTS
 from matstream.trainer.magnitudes import of_inputs
 from matstream.trainer.model import build, device
-from matstream.trainer.recipe import Recipe, differences, recipe_of
+from matstream.trainer.recipe import Recipe, differences, keep_problems, recipe_of
 from matstream.trainer.transfer import load_best
 
 BATCH = 1_000  # matrices predicted at a time
@@ -178,9 +178,7 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
         aside.mkdir()
         for name, content in files.items():
             (aside / name).write_bytes(content)
-        for name, content in recipe.problems().items():
-            (aside / PROBLEMS).mkdir(exist_ok=True)
-            (aside / PROBLEMS / name).write_bytes(content)
+        keep_problems(recipe, aside)
     return run / MODEL
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from matstream.shared.encodings import ENCODINGS, Encoding, by_name
 from matstream.shared.errors import RefusedError, UserError, conflict, explain, first_line
+from matstream.shared.files import written_aside
 from matstream.shared.problems import files_of, read_problems
 from matstream.shared.spec import MAX_INDEX, Index, StreamSpec
 from matstream.trainer import checksums
@@ -184,11 +185,6 @@ class Recipe(_Section):
         kinds = len(self.stream.operation) * (m - low + 1) * (cols.high - cols.low + 1 if cols else 1)
         return kinds, self.stream.max_entries(m, n)
 
-    def problems(self) -> dict[str, bytes]:
-        """The files of one's own that the stream's operations and structure are of, by their names."""
-        files = files_of([*self.stream.operation, self.stream.structure])
-        return {path.name: path.read_bytes() for path in files}
-
     def input_tokens(self) -> Tokens:
         """How the model reads."""
         tokens = self.tokens
@@ -285,16 +281,20 @@ def recipe_of(folder: Path) -> Recipe:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} is no model's configuration: its recipe is not an object")
-    read_kept_problems(folder)
+    read_problems(map(str, sorted((folder / PROBLEMS).glob("*.py"))))
     try:
         return read_recipe(document, {})
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def read_kept_problems(folder: Path) -> None:
-    """Read the operations and structures of the user's own that a run, or an exported model, is of."""
-    read_problems(map(str, sorted((folder / PROBLEMS).glob("*.py"))))
+def keep_problems(recipe: Recipe, folder: Path) -> None:
+    """Write the files of one's own, that the stream's operations and structure are of, into the folder of a
+    run or an exported model, where `recipe_of` reads them."""
+    for file in files_of([*recipe.stream.operation, recipe.stream.structure]):
+        (folder / PROBLEMS).mkdir(exist_ok=True)
+        with written_aside(folder / PROBLEMS / file.path.name) as aside:
+            aside.write_bytes(file.content)
 
 
 def differences(recipe: Recipe, other: Recipe, *sections: str) -> Iterator[tuple[str, Any, Any]]:

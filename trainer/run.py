@@ -16,12 +16,12 @@ from matstream.shared.files import locked, written_aside
 from matstream.trainer import checkpoint
 from matstream.trainer import folder as folders
 from matstream.trainer.client import Client
-from matstream.trainer.folder import CHECKPOINTS, METRICS, PROBLEMS, RECIPE, RESULT
+from matstream.trainer.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
 from matstream.trainer.model import build, device, weights
 from matstream.trainer.recipe import (
     Recipe,
+    keep_problems,
     load_document,
-    read_kept_problems,
     read_recipe,
     recipe_of,
     write_recipe,
@@ -67,15 +67,14 @@ def prepare(
     if not folders.possible(folder):
         raise UserError(f"{folder} must be a folder, or nothing yet, to hold the run")
     folders.check_no_links(folder)
-    if resume:
-        read_kept_problems(folder)
-    wanted = read_recipe(document, overrides)
     found = _contents(folder)
     begun = has_begun(folder)
     if resume:
         if not begun:
             raise UserError(f"there is no run in {folder} to resume; start it without --resume")
-        return Run(folder.name, folder, _same_recipe(recipe_of(folder), wanted), found)
+        written = recipe_of(folder)  # and with it the problems that it is of, which the wanted one may name
+        return Run(folder.name, folder, _same_recipe(written, read_recipe(document, overrides)), found)
+    wanted = read_recipe(document, overrides)
     if begun and not overwrite:
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
     kept = [path for path in folders.written(folder) if path != folder / RECIPE]
@@ -126,10 +125,7 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
                 "start again"
             )
         folders.remove_remains(run.folder) if resume else folders.clear(run.folder)
-        for name, content in recipe.problems().items():
-            (run.folder / PROBLEMS).mkdir(exist_ok=True)
-            with written_aside(run.folder / PROBLEMS / name) as aside:
-                aside.write_bytes(content)
+        keep_problems(recipe, run.folder)
         with written_aside(run.folder / RECIPE) as aside:
             aside.write_text(write_recipe(recipe), encoding="utf-8")
         yield

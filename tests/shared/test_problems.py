@@ -110,6 +110,14 @@ def test_a_structure_that_cannot_be_used_is_refused(read, body, said):
     assert problems.STRUCTURES == {}
 
 
+def test_a_file_is_kept_as_it_was_when_it_was_read(read, tmp_path):
+    """A run that replaces itself removes its own copy before it writes one."""
+    read(GOOD)
+    content = (tmp_path / "mine.py").read_bytes()
+    (tmp_path / "mine.py").unlink()
+    assert [file.content for file in problems.files_of(["mine"])] == [content]
+
+
 @pytest.mark.parametrize("place", ["nowhere.py", "no.such.module", "matstream_is_no_such"])
 def test_a_file_that_is_not_there_is_named(place):
     with pytest.raises(UserError, match=f"--problems {place}: "):
