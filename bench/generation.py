@@ -28,7 +28,7 @@ from matstream.generator_service import numerics  # one BLAS thread here too
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import Matrices, from_batch
 from matstream.trainer.client import stream
-from matstream.trainer.embedded import embedded_generator
+from matstream.trainer.client.embedded import embedded_generator
 
 # operation -> what NumPy alone does with ready inputs (B, m, w)
 BARE: dict[str, Callable[[np.ndarray], object]] = {

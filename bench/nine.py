@@ -24,7 +24,7 @@ import cyclopts
 from rich.console import Console
 from rich.markdown import Markdown
 
-from matstream.trainer.folder import METRICS, RESULT, clear
+from matstream.trainer.runs.folder import METRICS, RESULT, clear
 
 GOAL = 0.9
 PROBLEMS = (

@@ -41,7 +41,7 @@ def serve(
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)  # set for our own workers alone, and read at import
     with loading():
-        from matstream.generator_service import server
+        from matstream.generator_service.service import server
         from matstream.shared.problems import read_problems
 
     read_problems(problems or ())

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from matstream.generator_service import numerics
-from matstream.generator_service.ensembles import draw, row_layout
+from matstream.generator_service.ensembles.draws import draw, row_layout
 from matstream.generator_service.variates import uniforms
 from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.linear_algebra.norms import largest

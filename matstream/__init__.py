@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matstream.shared.problems import operation as operation
     from matstream.shared.problems import structure as structure
     from matstream.shared.spec import StreamSpec as StreamSpec
-    from matstream.trainer.pretrained import load as load
+    from matstream.trainer.runs.pretrained import load as load
     from matstream.training import train as train
 
     __version__: str
@@ -27,7 +27,7 @@ _HOMES = {
     "Dataset": "matstream.dataset",
     "Samples": "matstream.samples",
     "StreamSpec": "matstream.shared.spec",
-    "load": "matstream.trainer.pretrained",
+    "load": "matstream.trainer.runs.pretrained",
     "operation": "matstream.shared.problems",
     "sample": "matstream.samples",
     "score": "matstream.scores",

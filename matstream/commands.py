@@ -243,9 +243,9 @@ def train(
     """
     read_problems(problems or ())
     with loading():
-        from matstream.trainer import run as runs
         from matstream.trainer.cli import train_run
-        from matstream.trainer.embedded import generators
+        from matstream.trainer.client.embedded import generators
+        from matstream.trainer.runs import run as runs
 
     sections = {"stream": stream, "tokens": tokens, "model": model, "training": training}
     sections |= {"evaluation": evaluation, "fetch": fetch}
@@ -302,8 +302,8 @@ def evaluate(
     """
     read_problems(problems or ())
     with loading():
-        from matstream.trainer.embedded import generators
-        from matstream.trainer.examine import Choice, examine, plan
+        from matstream.trainer.client.embedded import generators
+        from matstream.trainer.scoring.evaluate import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
     with generators(generator) as urls:

@@ -11,7 +11,7 @@ from matstream.shared.errors import UserError
 from matstream.shared.problems import read_problems
 
 if TYPE_CHECKING:
-    from matstream.trainer.pretrained import Pretrained
+    from matstream.trainer.runs.pretrained import Pretrained
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TrainedRun:
 
     @cached_property
     def model(self) -> "Pretrained":
-        from matstream.trainer.pretrained import load
+        from matstream.trainer.runs.pretrained import load
 
         return load(self.folder)
 
@@ -31,7 +31,7 @@ class TrainedRun:
         """The run's picture, for a notebook."""
         from base64 import b64encode
 
-        from matstream.trainer.folder import PICTURE
+        from matstream.trainer.runs.folder import PICTURE
 
         picture = b64encode((self.folder / PICTURE).read_bytes()).decode()
         share = f"{self.result['accuracy']['0.05']:.1%}"
@@ -65,10 +65,10 @@ def train(
     Raises UserError, in one sentence, for a recipe that is wrong, a run that is there, generators that do not
     answer, and for training that was stopped or has diverged.
     """
-    from matstream.trainer import run as prepared_runs
     from matstream.trainer.cli import train_run
-    from matstream.trainer.embedded import generators
-    from matstream.trainer.records import read_result
+    from matstream.trainer.client.embedded import generators
+    from matstream.trainer.runs import run as prepared_runs
+    from matstream.trainer.runs.results import read_result
 
     read_problems()
     prepared = prepared_runs.prepare(

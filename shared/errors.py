@@ -53,7 +53,8 @@ def first_line(error: BaseException) -> str:
 
 def conflict(field: str, value: object, reason: str) -> PydanticCustomError:
     """For a validator: a rule over several fields is broken, and `field` is the one to blame."""
-    return PydanticCustomError("conflict", "{reason}", {"field": field, "value": value, "reason": reason})
+    about = {"said": f"{field}={value!r}: {reason}", "field": field, "value": value, "reason": reason}
+    return PydanticCustomError("conflict", "{said}", about)
 
 
 def explain(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list[Problem]:
@@ -75,7 +76,7 @@ def explain(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list
             )
         elif item["type"] == "conflict":
             field = ".".join([*map(str, item["loc"]), item["ctx"]["field"]])
-            value = item["ctx"]["value"]
+            value, message = item["ctx"]["value"], item["ctx"]["reason"]
         elif item["type"] == "model_type":
             message = "must be a section of keys and values"
         problems.append(Problem(field, value, message[:1].lower() + message[1:]))

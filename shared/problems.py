@@ -17,9 +17,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from matstream.shared.errors import UserError, first_line
 from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
 from matstream.shared.operations import OPERATIONS
+from matstream.shared.structures import STRUCTURES as BUILT_IN
 
 Function = Callable[[Floats], Any]
 
@@ -127,7 +129,7 @@ def structure(
 
     def mark(function: Callable[..., Floats]) -> Callable[..., Floats]:
         own = name or function.__name__
-        _check_name("structure", own, STRUCTURES)
+        _check_name("structure", own, {*BUILT_IN, *STRUCTURES})
 
         def draw(uniforms: Floats, m: int, n: int) -> Floats:
             try:
@@ -163,7 +165,7 @@ def read_problems(places: Iterable[str] = ()) -> None:
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()[:16]
         if digest not in FILES:
-            _run(place, path, digest)
+            _run(place, path, content, digest)
             FILES[digest] = File(path.resolve(), content)
 
 
@@ -201,17 +203,15 @@ def _file_of(place: str) -> Path:
     return path
 
 
-def _run(place: str, path: Path, digest: str) -> None:
+def _run(place: str, path: Path, content: bytes, digest: str) -> None:
     """Execute a file, which marks its operations and structures; none of them stays if that fails."""
-    found = importlib.util.spec_from_file_location(f"matstream_problems_{digest}", path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    module = ModuleType(f"matstream_problems_{digest}")
+    module.__file__ = str(path)
     sys.modules[module.__name__] = module  # as a file's own dataclasses, say, look for it
     before = {*OPERATIONS, *STRUCTURES}
     _reading.append(digest)
     try:
-        found.loader.exec_module(module)
+        exec(compile(content, path, "exec"), vars(module))
         if {*OPERATIONS, *STRUCTURES} == before:
             raise UserError("it marks no operation and no structure")
     except Exception as error:
@@ -231,13 +231,13 @@ def _register(name: str, table: dict[str, Any], made: object) -> None:
         _HASHES[name] = _reading[-1]
 
 
-def _check_name(kind: str, name: str, table: dict[str, Any]) -> None:
+def _check_name(what: str, name: str, taken: Collection[str]) -> None:
     if not _NAME.fullmatch(name):
-        raise UserError(f"{kind} {name!r}: must be named by small letters, digits and _")
-    if name in table:
+        raise UserError(f"{what} {name!r}: must be named by small letters, digits and _")
+    if name in taken:
         file = FILES.get(_HASHES.get(name, ""))
         raise UserError(
-            f"{kind} {name}: is there already{f', from {file.path}' if file else ''}: choose another name"
+            f"{what} {name}: is there already{f', from {file.path}' if file else ''}: choose another name"
         )
 
 

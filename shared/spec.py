@@ -24,20 +24,11 @@ from matstream.shared.operation import Shape
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
 from matstream.shared.problems import hash_of
+from matstream.shared.structures import STRUCTURES
 
 Coefficients = Literal["uniform", "gaussian"]
 COEFFICIENTS: tuple[str, ...] = get_args(Coefficients)
 SPECTRA = ("abs_laplace", "gaussian", "laplace", "marchenko_pastur", "positive", "semicircle", "uniform")
-STRUCTURES = (
-    "banded",
-    "circulant",
-    "kronecker",
-    "laplacian",
-    "low_rank",
-    "none",
-    "orthogonal",
-    "toeplitz",
-)
 MAX_CONDITION = 1e12
 MAX_DIM = 4096
 MAX_INDEX = 2**63 - 1
@@ -270,6 +261,13 @@ class StreamSpec(BaseModel):
         return self
 
     def _structure_fits(self, symmetric: list[str]) -> None:
+        if self.structure in OWN_STRUCTURES:  # it draws its entries by itself; noise is relative to scale
+            for field, idle in (("coefficients", True), ("scale", not self.noise)):
+                value = self.fields().get(field)
+                if value is not None and idle:
+                    raise conflict(
+                        field, value, f"has no effect with structure={self.structure!r}: leave it out"
+                    )
         reason = None
         invertible = [name for name in self.operation if OPERATIONS[name].invertible]
         if self.structure == "orthogonal" and symmetric:

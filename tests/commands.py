@@ -19,9 +19,9 @@ figures.STYLE |= {"figure.dpi": 25, "savefig.dpi": 25}
 # what has loaded once all that commands load, which takes seconds; Forked are forked from it
 multiprocessing.get_context("forkserver").set_forkserver_preload(
     [
-        "matstream.generator_service.app",
+        "matstream.generator_service.service.app",
         "matstream.generator_service.sample",
-        "matstream.generator_service.server",
+        "matstream.generator_service.service.server",
         "torch._dynamo",
         "matstream.trainer.cli",
         __name__,

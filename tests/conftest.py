@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 
 from matstream.commands import main
+from matstream.shared import problems
+from matstream.shared.operations import OPERATIONS
 from tests.commands import flags
 from tests.services import Service, serving
 
@@ -74,3 +76,14 @@ def here(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
         return status, *capfd.readouterr()
 
     return run
+
+
+@pytest.fixture
+def problems_forgotten() -> Iterator[None]:
+    """Operations and structures that the test reads from files are unknown again after it."""
+    tables = [OPERATIONS, problems.STRUCTURES, problems.FILES, problems._HASHES]
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)

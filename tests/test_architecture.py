@@ -48,7 +48,7 @@ def test_only_the_public_package_names_both_sides():
         assert not {"matstream.generator_service", "matstream.trainer"} <= _imports(path), path
 
 
-@pytest.mark.parametrize("module", ["matstream.trainer.client", "matstream.generator_service.app"])
+@pytest.mark.parametrize("module", ["matstream.trainer.client", "matstream.generator_service.service.app"])
 def test_neither_the_client_nor_the_service_loads_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

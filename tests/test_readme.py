@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from matstream.commands import main
-from matstream.trainer.recipe import Recipe
+from matstream.trainer.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,14 +11,15 @@ from rich.table import Table
 from matstream.shared.errors import UserError
 from matstream.trainer import report as reports
 from matstream.trainer.client import PATIENCE, Client
-from matstream.trainer.evaluate import save, summaries
-from matstream.trainer.folder import ANSWERS, RESULT
-from matstream.trainer.model import weights
-from matstream.trainer.pretrained import best_of, export
-from matstream.trainer.recipe import load_recipe, recipe_names
-from matstream.trainer.run import Run, begun, write_result
-from matstream.trainer.tables import say, show_scores
-from matstream.trainer.train import Trained, train, validate
+from matstream.trainer.display.tables import say, show_scores
+from matstream.trainer.learning.train import Trained, train, validate
+from matstream.trainer.model.transformer import parameters
+from matstream.trainer.recipes.reading import load_recipe, recipe_names
+from matstream.trainer.runs.export import export
+from matstream.trainer.runs.folder import ANSWERS, RESULT
+from matstream.trainer.runs.pretrained import best_of
+from matstream.trainer.runs.run import Run, begun, write_result
+from matstream.trainer.scoring.answers import save, summaries
 
 
 class StoppedEarlyError(UserError):
@@ -102,7 +103,7 @@ def _result(run: Run, trained: Trained) -> dict[str, Any]:
         "samples_seen": position.samples,
         "train_seconds": round(position.seconds, 2),
         "data_wait": round(position.waited / position.seconds, 4),
-        "parameters": weights(run.recipe),
+        "parameters": parameters(run.recipe),
         "precision": run.recipe.training.precision,
         "torch": torch.__version__,
     }

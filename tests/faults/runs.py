@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from matstream.commands import main
-from matstream.trainer.checkpoint import latest
-from matstream.trainer.run import has_begun
+from matstream.trainer.runs.checkpoints import latest
+from matstream.trainer.runs.run import has_begun
 from tests.commands import Forked, flags
 
 TINY = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from matstream.trainer import checkpoint
-from matstream.trainer.metrics import read_metrics
+from matstream.trainer.runs import checkpoints
+from matstream.trainer.runs.metrics import read_metrics
 from tests.commands import Forked, finish, forked
 
 TINY = {
@@ -78,7 +78,7 @@ def test_a_flipped_bit_is_refused_and_the_checkpoint_before_it_goes_on_exactly(
     finished, tmp_path, server, note, name
 ):
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    newest = checkpoint.latest(tmp_path / RUN / "checkpoints")
+    newest = checkpoints.latest(tmp_path / RUN / "checkpoints")
     content = bytearray((newest / name).read_bytes())
     content[len(content) // 2] ^= 1
     (newest / name).write_bytes(content)

@@ -78,7 +78,9 @@ def test_one_of_two_generators_that_answers_badly_costs_seconds_and_no_sample(se
     with misbehaving(server, MISBEHAVIOURS[name]) as bad:
         begun = time.monotonic()
         with Client([bad.url, server]) as client:
-            client.expect(numerics.fingerprint())  # else the first answer decides whose samples are taken
+            client.replicas.expect(
+                numerics.fingerprint()
+            )  # else the first answer decides whose samples are taken
             received = list(client.stream(SPEC, 0, "train", 0, count, request_samples=request))
         seconds = time.monotonic() - begun
         asked = bad.misbehaved

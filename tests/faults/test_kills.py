@@ -13,8 +13,7 @@ import pytest
 from matstream.generator_service.stream import generate
 from matstream.shared.errors import UserError
 from matstream.shared.spec import StreamSpec
-from matstream.trainer import embedded
-from matstream.trainer.client import stream
+from matstream.trainer.client import embedded, stream
 from tests.faults.runs import (
     LAST_CHECKPOINT,
     RUN,

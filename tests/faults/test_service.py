@@ -331,7 +331,7 @@ def all_of_body(connection):
 
 @pytest.mark.parametrize("host", ["", " ", "<broadcast>", "127.0.0.1 "])
 def test_a_host_that_is_none_is_refused_in_one_sentence(host):
-    from matstream.generator_service.server import run
+    from matstream.generator_service.service.server import run
     from matstream.shared.errors import UserError
 
     with pytest.raises(UserError, match=f"^host='{host}': must be an address"):

@@ -7,13 +7,14 @@ import pytest
 import scipy.linalg
 from scipy.sparse.csgraph import connected_components
 
-from matstream.generator_service.ensembles import draw, row_layout
-from matstream.generator_service.limits import estimated_seconds
+from matstream.generator_service.ensembles.draws import draw, row_layout
+from matstream.generator_service.service.limits import estimated_seconds
 from matstream.generator_service.stream import UndrawableError, generate
 from matstream.generator_service.variates import uniforms
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.scoring import score
-from matstream.shared.spec import SPECTRA, STRUCTURES, StreamSpec, stream_key
+from matstream.shared.spec import SPECTRA, StreamSpec, stream_key
+from matstream.shared.structures import STRUCTURES
 
 
 def matrices(spec, count):

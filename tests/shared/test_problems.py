@@ -1,7 +1,7 @@
 """Problems of the user's own: what is read, and what is refused in one sentence."""
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +22,14 @@ def mine(a):
 
 
 @pytest.fixture
-def read(tmp_path) -> Iterator[Callable[..., None]]:
-    """Read a file of this code, and forget its problems afterwards."""
-    tables = [OPERATIONS, problems.STRUCTURES, problems.FILES, problems._HASHES]
-    before = [dict(table) for table in tables]
+def read(tmp_path, problems_forgotten) -> Callable[..., None]:
+    """Read a file of this code."""
 
     def read(code: str, name: str = "mine.py") -> None:
         (tmp_path / name).write_text(f"import numpy as np\nimport matstream\n{textwrap.dedent(code)}")
         problems.read_problems([str(tmp_path / name)])
 
-    yield read
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
+    return read
 
 
 def test_an_operation_of_ones_own_is_streamed_and_says_which_file_it_is_of(read):
@@ -88,6 +83,40 @@ def test_what_cannot_be_used_is_one_sentence_and_nothing_of_it_stays(read, code,
         read(code)
     assert len(str(refused.value).splitlines()) == 1
     assert {*OPERATIONS, *problems.STRUCTURES} == known
+
+
+def test_a_structure_of_ones_own_is_drawn_at_every_size_whatever_it_takes(read):
+    read("""
+        @matstream.structure(words=lambda m, n: 12 // m)
+        def shrinking(u, m, n):
+            return np.broadcast_to(u.sum(axis=1)[:, None, None], (len(u), m, n))
+    """)
+    columns = from_batch(
+        generate(StreamSpec(operation="transpose", dim="1-4", structure="shrinking"), 0, "train", 0, 50)
+    )
+    assert columns.input.entries.max() > 4  # of twelve uniforms, where m is 1
+
+
+@pytest.mark.parametrize(("field", "value"), [("coefficients", "gaussian"), ("scale", 3), ("scale", "1-9")])
+def test_what_has_no_effect_on_a_structure_of_ones_own_is_refused(read, field, value):
+    read("""
+        @matstream.structure(words=lambda m, n: m * n)
+        def rows(u, m, n):
+            return u.reshape(-1, m, n)
+    """)
+    fields = {"operation": "transpose", "dim": 2, "structure": "rows"}
+    with pytest.raises(ValueError, match=f"{field}.*has no effect with structure='rows': leave it out"):
+        StreamSpec(**fields, **{field: value})
+    assert StreamSpec(**fields, scale=3, noise=0.1)  # whose size it sets
+
+
+def test_a_structure_of_ones_own_cannot_take_the_name_of_one_of_ours(read):
+    with pytest.raises(UserError, match="structure toeplitz: is there already: choose another name"):
+        read("""
+            @matstream.structure(words=lambda m, n: m * n)
+            def toeplitz(u, m, n):
+                return u.reshape(-1, m, n)
+        """)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from matstream.trainer.checksums import sums
-from matstream.trainer.folder import SUMS
+from matstream.trainer.runs.checksums import sums
+from matstream.trainer.runs.folder import SUMS
 
 
 def sign(folder: Path) -> None:

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from matstream.shared.errors import UserError
 from matstream.shared.files import written_aside
-from matstream.trainer.folder import ANSWERS, PAGE, PICTURE, possible
+from matstream.trainer.display.formatting import percent
 from matstream.trainer.report import figures, page
 from matstream.trainer.report.cases import cases, first_case
 from matstream.trainer.report.figures import Bars
 from matstream.trainer.report.findings import RIGHT, Across, Findings, across, other_than, read_findings
 from matstream.trainer.report.page import Picture
-from matstream.trainer.shown import percent
+from matstream.trainer.runs.folder import ANSWERS, PAGE, PICTURE, possible
 
 DEFAULT = Path("report")  # of several runs
 _MARKS = (b'<meta name="generator" content="matstream">', b"Software\0matstream")  # of our pages and pictures

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from matstream.shared.errors import UserError, first_line
 from matstream.shared.scoring import TOLERANCES
 from matstream.shared.spec import StreamSpec
-from matstream.trainer.folder import ANSWERS
+from matstream.trainer.runs.folder import ANSWERS
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class Case:
     kind: str  # right, nearly right, worst or invalid
     operation: str
     index: int  # in its stream
-    error: float  # as trainer.evaluate keeps it
+    error: float  # as scoring.answers keeps it
     input: Floats  # (rows, columns)
     target: Floats
     prediction: Floats

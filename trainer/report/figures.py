@@ -1,4 +1,4 @@
-"""The figures of a report, from what trainer.findings reads."""
+"""The figures of a report, from what report.findings reads."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from matstream.shared.scoring import TOLERANCES
 from matstream.shared.spec import IntRange, StreamSpec
-from matstream.trainer.folder import METRICS
-from matstream.trainer.metrics import read_metrics
-from matstream.trainer.recipe import Recipe, recipe_of
-from matstream.trainer.records import read_result, read_scores, read_studies
+from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.report.published import Published, published
+from matstream.trainer.runs.folder import METRICS
+from matstream.trainer.runs.metrics import read_metrics
+from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.results import read_result, read_scores, read_studies
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ class Findings:
     records: list[dict[str, Any]]  # of metrics.jsonl
     result: Mapping[str, Any] | None  # None where training was not finished
     elsewhere: list[tuple[StreamSpec, dict[str, Any]]]  # scores by `matstream evaluate`
-    studies: list[dict[str, Any]]  # by trainer.analysis
+    studies: list[dict[str, Any]]  # by scoring.failures
 
     @property
     def spec(self) -> StreamSpec:

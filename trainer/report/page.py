@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from matstream.trainer.folder import RECIPE
-from matstream.trainer.recipe import write_recipe
+from matstream.trainer.display.formatting import DASH, percent
+from matstream.trainer.recipes.reading import write_recipe
 from matstream.trainer.report.compared import accuracies, comparison, evaluations, parts, problem
+from matstream.trainer.report.failures import studies
 from matstream.trainer.report.findings import Across, Findings
 from matstream.trainer.report.markup import (
     NOTHING,
@@ -26,8 +27,7 @@ from matstream.trainer.report.markup import (
     wrapped,
 )
 from matstream.trainer.report.published import PAPER
-from matstream.trainer.report.study import studies
-from matstream.trainer.shown import DASH, percent
+from matstream.trainer.runs.folder import RECIPE
 
 SHOWN = 1_000  # samples of the URL that shows what a run was trained on
 

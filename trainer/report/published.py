@@ -44,7 +44,7 @@ _PUBLISHED: dict[tuple[str, str], tuple[Published, ...]] = {
     ),
 }
 
-# What the published failure analysis found, by the path of the same finding in trainer.analysis.
+# What the published failure analysis found, by the path of the same finding in scoring.failures.
 _STUDIED: dict[tuple[str, int, int], dict[tuple[str, ...], float]] = {
     ("eigenvectors", 5, 5): {
         ("right", "0.005"): 0.00012,
@@ -76,6 +76,6 @@ def published(spec: StreamSpec, read: str, written: str) -> Published | None:
 
 
 def published_study(study: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
-    """Published findings to set beside those of a study (trainer.analysis), by path in it."""
+    """Published findings to set beside those of a study (scoring.failures), by path in it."""
     usual = study["spec"].keys() == {"operation", "dim"}
     return _STUDIED.get((study["operation"], study["m"], study["n"]), {}) if usual else {}

@@ -1,0 +1,1 @@
+"""Uniforms -> random matrices: coefficients, spectra, structures."""

@@ -1,0 +1,180 @@
+"""Uniforms -> inputs: which words of a sample's row become what."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matstream.generator_service.ensembles import spectra
+from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
+from matstream.generator_service.ensembles.structures import structure
+from matstream.shared.operation import Operand, Operation
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
+from matstream.shared.spec import IntRange, StreamSpec
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp] | slice  # which rows of a table
+
+
+@dataclass(frozen=True)
+class Row:
+    """The layout of a sample's row of uniforms, fixed by the spec: what is not drawn takes no word."""
+
+    choices: dict[str, int]  # the place of each choice the spec leaves open
+    coefficients: int  # where they start
+    noise: int
+    words: int  # length of the row, a multiple of 4
+
+
+class Ensemble(NamedTuple):
+    """What samples drawn together have in common."""
+
+    operation: str
+    spectrum: str
+    m: int
+    n: int
+
+
+@lru_cache(maxsize=1024)
+def row_layout(spec: StreamSpec) -> Row:
+    """Lay out the row of a spec: first the draws that choose, then coefficients, then noise."""
+    drawn = {
+        "operation": len(spec.operation) > 1,
+        "spectrum": len(spec.spectrum) > 1,
+        "rows": not spec.dim.fixed,
+        "cols": spec.cols is not None and not spec.cols.fixed,
+        "scale": isinstance(spec.scale, IntRange),
+    }
+    choices = [name for name, needed in drawn.items() if needed]
+    m, n = spec.extreme_dims()[1]
+    # words grow with the dimensions, but for those of a Kronecker product, whose factors may shrink, and for
+    # all that is known those of a user's own structure
+    varies = spec.structure == "kronecker" or spec.structure in OWN_STRUCTURES
+    dims = _all_dims(spec) if varies else [(m, n)]
+    ensembles = itertools.product(spec.operation, spec.spectrum, dims)
+    free = max(_coefficient_words(spec, Ensemble(op, spectrum, *dim)) for op, spectrum, dim in ensembles)
+    shapes = [OPERATIONS[name].input_shape(m, n) for name in spec.operation]
+    noise = max(rows * cols for rows, cols in shapes) if spec.noise else 0
+    words = len(choices) + free + noise
+    return Row(
+        choices={name: place for place, name in enumerate(choices)},
+        coefficients=len(choices),
+        noise=len(choices) + free,
+        words=-(-words // 4) * 4,
+    )
+
+
+class Draws(NamedTuple):
+    """B inputs of one ensemble."""
+
+    rows: Rows  # where they stand among the uniforms they were drawn from
+    operation: str
+    exact: Floats  # (B, m, w), what the target is computed from
+    inputs: Floats  # (B, m, w), the same with noise; the same array if there is none
+
+
+def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
+    """Draw one input per row of `uniforms` (B, row_layout(spec).words), ensemble by ensemble."""
+    layout = row_layout(spec)
+    scales = _scale(spec, layout, uniforms)
+    for rows, ensemble in _ensembles(spec, layout, uniforms):
+        group = uniforms[rows]
+        scale = scales if isinstance(scales, float) else scales[rows, None]
+        words = _coefficient_words(spec, ensemble)
+        free = group[:, layout.coefficients : layout.coefficients + words]
+        exact = _inputs(spec, ensemble, scale, free)
+        noisy = exact
+        if spec.noise:
+            size = math.prod(exact.shape[1:])
+            deviation = scale * (spec.noise / math.sqrt(3))
+            added = normal(deviation, group[:, layout.noise : layout.noise + size])
+            noisy = exact + added.reshape(exact.shape)
+        yield Draws(rows, ensemble.operation, exact, noisy)
+
+
+def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Rows, Ensemble]]:
+    """The rows of each ensemble, in a fixed order."""
+    if layout.choices.keys() <= {"scale"}:
+        yield slice(None), Ensemble(spec.operation[0], spec.spectrum[0], *spec.extreme_dims()[0])
+        return
+    operation = _choice(uniforms, layout, "operation", 0, len(spec.operation) - 1)
+    spectrum = _choice(uniforms, layout, "spectrum", 0, len(spec.spectrum) - 1)
+    m = _choice(uniforms, layout, "rows", spec.dim.low, spec.dim.high)
+    n = m if spec.cols is None else _choice(uniforms, layout, "cols", spec.cols.low, spec.cols.high)
+    ensemble = ((operation * len(spec.spectrum) + spectrum) * (m.max() + 1) + m) * (n.max() + 1) + n
+    by_ensemble = np.argsort(ensemble, kind="stable")
+    for rows in np.split(by_ensemble, np.flatnonzero(np.diff(ensemble[by_ensemble])) + 1):
+        i = rows[0]
+        yield rows, Ensemble(spec.operation[operation[i]], spec.spectrum[spectrum[i]], int(m[i]), int(n[i]))
+
+
+def _choice(uniforms: Floats, layout: Row, name: str, low: int, high: int) -> NDArray[np.int64]:
+    """A choice (B,) that the spec may leave open; else its only value."""
+    if name not in layout.choices:
+        return np.full(len(uniforms), low)
+    return choose(uniforms[:, layout.choices[name]], low, high)
+
+
+def _scale(spec: StreamSpec, layout: Row, uniforms: Floats) -> float | Floats:
+    """The scale s: one for all, or (B,) where it is drawn per sample."""
+    if isinstance(spec.scale, IntRange):
+        return _choice(uniforms, layout, "scale", spec.scale.low, spec.scale.high).astype(np.float64)
+    return float(spec.scale)
+
+
+def _coefficient_words(spec: StreamSpec, ensemble: Ensemble) -> int:
+    operation = OPERATIONS[ensemble.operation]
+    if spec.structure != "none":
+        return sum(
+            _operand_words(spec, operation, shape) for shape in operation.operands(ensemble.m, ensemble.n)
+        )
+    if operation.symmetric:
+        return spectra.words(ensemble.spectrum, ensemble.n)
+    return math.prod(operation.input_shape(ensemble.m, ensemble.n))
+
+
+def _operand_words(spec: StreamSpec, operation: Operation, operand: Operand) -> int:
+    if operand.vector:
+        return operand.rows
+    return structure(spec.structure).words(operand.rows, operand.cols, operation.symmetric)
+
+
+def _all_dims(spec: StreamSpec) -> list[tuple[int, int]]:
+    rows = range(spec.dim.low, spec.dim.high + 1)
+    if spec.cols is None:
+        return [(m, m) for m in rows]
+    return list(itertools.product(rows, range(spec.cols.low, spec.cols.high + 1)))
+
+
+def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
+    """Inputs (B, m, w) of one ensemble from their uniforms (B, words)."""
+    operation = OPERATIONS[ensemble.operation]
+    if spec.structure != "none":
+        return _structured(spec, ensemble, scale, free)
+    if operation.symmetric:
+        return spectra.draw(ensemble.spectrum, spec.coefficients, scale, ensemble.n, free)
+    return coefficients(spec.coefficients, scale, free).reshape(
+        -1, *operation.input_shape(ensemble.m, ensemble.n)
+    )
+
+
+def _structured(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
+    """Inputs (B, m, w) whose matrices have the spec's structure, each drawn apart."""
+    operation = OPERATIONS[ensemble.operation]
+    operands, start = [], 0
+    for operand in operation.operands(ensemble.m, ensemble.n):
+        stop = start + _operand_words(spec, operation, operand)
+        words, start = free[:, start:stop], stop
+        if operand.vector:
+            operands.append(coefficients(spec.coefficients, scale, words)[:, :, None])
+        else:
+            make = structure(spec.structure).draw
+            shape = operand.rows, operand.cols
+            operands.append(make(spec.coefficients, scale, *shape, operation.symmetric, words))
+    return operands[0] if len(operands) == 1 else np.concatenate(operands, axis=2)

@@ -1,0 +1,1 @@
+"""Streams over HTTP: routes, who is let in, limits, sending, logs, metrics."""

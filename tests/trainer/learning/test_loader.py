@@ -1,0 +1,72 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from matstream.generator_service.stream import generate
+from matstream.shared.encodings import by_name
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import from_batch
+from matstream.trainer.client import Client, StreamError
+from matstream.trainer.learning.loader import Loader, StoppedError
+from matstream.trainer.tokens.tasks import tasks_of
+from matstream.trainer.tokens.tokens import Tokens, encode
+
+SPEC = StreamSpec(operation="add", dim=2)
+READ = Tokens(by_name("P1000"), "factored", "input", tasks_of(SPEC), in_grid=True)
+WRITE = Tokens(by_name("P1000"), "sequential", "target", tasks_of(SPEC), in_grid=False)
+GO_ON = threading.Event()
+
+
+def _loader(client: Client, position: int = 0, end: int = 10_000, **fetch: int) -> Loader:
+    return Loader(client, SPEC, 0, "train", position, end, READ, WRITE, **fetch)
+
+
+@pytest.mark.parametrize("fetch", [{}, {"connections": 3, "request_samples": 70}])
+def test_steps_of_any_size_take_the_samples_in_order(client, fetch):
+    loader = _loader(client, position=5, **fetch)
+    taken = [loader.take(count, GO_ON) for count in (1, 64, 300, 635)]
+    loader.close()
+    expected = from_batch(generate(SPEC, 0, "train", 5, 1000))
+    for column, ids in enumerate(encode(expected, SPEC.operation, READ, WRITE)):
+        np.testing.assert_array_equal(torch.cat([batch[column] for batch in taken]).numpy(), ids)
+    assert loader.position == 1005
+
+
+def test_the_position_counts_samples_taken_not_fetched(client):
+    loader = _loader(client)
+    loader.take(10, GO_ON)
+    loader.close()
+    assert loader.position == 10
+
+
+def test_the_last_samples_of_a_range_are_given_out(client):
+    loader = _loader(client, end=130)
+    assert [len(loader.take(n, GO_ON).inputs) for n in (64, 64, 2)] == [64, 64, 2]
+
+
+def test_what_ends_the_stream_reaches_the_one_who_waits():
+    with (
+        Client("http://127.0.0.1:9", patience=0.2) as client,
+        pytest.raises(StreamError, match=r"127\.0\.0\.1:9"),
+    ):
+        _loader(client).take(1, GO_ON)
+
+
+def test_a_wait_is_given_up_when_training_is_to_stop():
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with Client("http://127.0.0.1:9") as client:
+        loader = _loader(client)
+        with pytest.raises(StoppedError):
+            loader.take(1, stop)
+        loader.close()
+
+
+def test_only_so_much_is_made_ahead(client):
+    loader = _loader(client, end=10_000_000)
+    loader.take(1, GO_ON)
+    made = threading.active_count()
+    loader.close()
+    assert threading.active_count() < made

@@ -1,0 +1,41 @@
+"""The recipe and the problem files in a run's folder."""
+
+import textwrap
+
+from matstream.shared import problems
+from matstream.trainer.recipes.reading import read_recipe, write_recipe
+from matstream.trainer.runs.recipe import keep_problems, recipe_of
+
+
+def test_two_problem_files_of_one_name_are_both_kept(tmp_path, problems_forgotten):
+    code = {
+        "a": """
+            @matstream.operation(target=lambda m, n: (m, n))
+            def kept_copy(a):
+                return a
+        """,
+        "b": """
+            @matstream.structure(words=lambda m, n: m * n)
+            def kept_rows(u, m, n):
+                return u.reshape(-1, m, n)
+        """,
+    }
+    for folder, text in code.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "my problem.py").write_text("import matstream\n" + textwrap.dedent(text))
+    problems.read_problems([str(tmp_path / folder / "my problem.py") for folder in code])
+    document = {
+        "stream": {"operation": "kept_copy", "dim": 2, "structure": "kept_rows"},
+        "training": {"samples": 64},
+    }
+    recipe = read_recipe(document, {})
+    keep_problems(recipe, tmp_path)
+    (tmp_path / "recipe.toml").write_text(write_recipe(recipe))
+    assert {path.name for path in (tmp_path / "problems").iterdir()} == {"my_problem.py", "my_problem-1.py"}
+    known = recipe.stream.problems()
+    for table in (problems.FILES, problems._HASHES):
+        table.clear()
+    problems.STRUCTURES.pop("kept_rows")
+    problems.OPERATIONS.pop("kept_copy")
+    assert recipe_of(tmp_path) == recipe
+    assert recipe_of(tmp_path).stream.problems() == known

@@ -1,0 +1,1 @@
+"""Batches -> steps of learning: loading, the optimiser, the training loop."""

@@ -1,0 +1,322 @@
+"""An encoder–decoder transformer from matrices to matrices, in one readable file.
+
+B: batch, L: input positions, T: target positions, D: width, H: heads, K: tasks. A position may
+hold several words, one a slot (trainer.tokens): their embeddings are added on the way in; on the way out
+the words of a number are predicted one after another, each knowing those before it.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from matstream.trainer.model.near import Near
+from matstream.trainer.recipes.recipe import ModelSection, Recipe
+from matstream.trainer.tokens.grammar import Grammar
+from matstream.trainer.tokens.tokens import Tokens
+
+LOUDNESS = 5.0  # of signs, in the first weights
+
+
+class Transformer(nn.Module):
+    """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word."""
+
+    opening: Tensor  # (K,) the id before the first word of an answer
+
+    def __init__(self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0) -> None:
+        super().__init__()
+        paper = sizes.paper
+        width, heads = sizes.width, sizes.heads
+        self.read = Embedding(read, width)
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, paper) for _ in range(sizes.encoder_layers))
+        self.encoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
+        memory_width, width, heads = width, sizes.decoder_width or width, sizes.decoder_heads or heads
+        self.write = Embedding(write, width)
+        self.decoder = nn.ModuleList(
+            DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
+        )
+        self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
+        self.heads = Heads(write, width, chained=not paper, near=near)
+        self.parallel = sizes.parallel
+        self.padded = len(set(read.lengths)) > 1 or read.form == "sequential"
+        self.register_buffer("opening", torch.from_numpy(write.opening), persistent=False)
+        self.apply(_initialise_as_published if paper else _initialise)
+        if paper:
+            self.heads.out.weight = self.write.words.weight
+
+    def forward(self, inputs: Tensor, targets: Tensor, tasks: Tensor) -> Tensor:
+        """The loss of targets given inputs, in nats, summed over all words; `tasks` (B,) of the problems.
+
+        It is the cross-entropy, but where mantissas near a target's are partly right (model.near).
+        """
+        before = self._opened(targets, tasks).expand(-1, targets.shape[1], -1)
+        if not self.parallel:
+            before = torch.cat([before[:, :1], targets[:, :-1]], dim=1)
+        return self.heads(self._decode(before, tasks, *self._encode(inputs, tasks)), targets)
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor, tasks: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
+        """The greedy output (B, length, slots); with a grammar, of the words it allows. A position at a time
+        with cached keys, unless all are answered at once."""
+        memory, mask = self._encode(inputs, tasks)
+        if self.parallel:
+            before = self._opened(inputs, tasks).expand(-1, length, -1)
+            return self.heads.greedy(self._decode(before, tasks, memory, mask), grammar)
+        crossed = [layer.cross.keys_values(memory) for layer in self._decoder_layers()]
+        caches = [layer.attention.cache(len(inputs), length, memory) for layer in self._decoder_layers()]
+        word = self._opened(inputs, tasks)
+        words = []
+        for position in range(length):
+            x = self.write(word, tasks, position)  # (B, 1, D)
+            for layer, cache, keys_values in zip(self._decoder_layers(), caches, crossed, strict=True):
+                x = layer.step(x, position, cache, keys_values, mask)
+            word = self.heads.greedy(self.decoder_norm(x), grammar)
+            if grammar is not None:
+                grammar.advance(word)
+            words.append(word)
+        return torch.cat(words, dim=1)
+
+    def _decode(self, before: Tensor, tasks: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """What the heads see (B, T, D), of answers before whose positions stand these ids (B, T, slots)."""
+        x = self.write(before, tasks)
+        for layer in self._decoder_layers():
+            x = layer(x, layer.cross.keys_values(memory), mask)
+        return self.decoder_norm(x)
+
+    def _decoder_layers(self) -> "list[DecoderLayer]":
+        return cast("list[DecoderLayer]", list(self.decoder))  # torch knows them as modules
+
+    def _opened(self, like: Tensor, tasks: Tensor) -> Tensor:
+        """What stands before an answer, (B, 1, slots): its opening in the first slot."""
+        nothing = like.new_full((len(like), 1, len(self.heads.slots) - 1), -1)
+        return torch.cat([self.opening[tasks, None, None], nothing], dim=-1)
+
+    def _encode(self, inputs: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The memory (B, L, D), and where it may be attended to, (B, 1, 1, L), None if everywhere."""
+        mask = (inputs >= 0).any(dim=-1)[:, None, None] if self.padded else None
+        x = self.read(inputs, tasks)  # (B, L, D)
+        for layer in self.encoder:
+            x = layer(x, mask)
+        return self.encoder_norm(x), mask
+
+
+def build(recipe: Recipe) -> Transformer:
+    """The recipe's model with its first weights."""
+    with torch.random.fork_rng(devices=[]):  # drawn on the CPU
+        torch.manual_seed(recipe.training.seed)
+        return _made(recipe)
+
+
+def parameters(recipe: Recipe) -> int:
+    """How many weights the recipe's model has; none is made."""
+    with torch.device("meta"):
+        model = _made(recipe)
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _made(recipe: Recipe) -> Transformer:
+    read, write = recipe.input_tokens(), recipe.target_tokens()
+    return Transformer(read, write, recipe.model, recipe.training.near)
+
+
+def device() -> torch.device:
+    """Where models compute: on the GPU of a machine that has one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Embedding(nn.Module):
+    """Words and places -> vectors: the sum of each word's vector, and of each coordinate's of its place."""
+
+    places: Tensor  # (K, L, coordinates)
+
+    def __init__(self, tokens: Tokens, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(tokens.size, width)
+        self.signs = tokens.signs
+        places = torch.from_numpy(tokens.places)
+        self.register_buffer("places", places, persistent=False)
+        self.coordinates = nn.ModuleList(
+            nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, ids: Tensor, tasks: Tensor, first: int = 0) -> Tensor:
+        """ids (B, L, slots) of these tasks (B,), standing at positions first, first+1, … -> (B, L, D)."""
+        words = self.words(ids.clamp(min=0)) * (ids >= 0).unsqueeze(-1)  # (B, L, slots, D)
+        x = words.sum(dim=2)
+        # where all are of one task, the vectors of places are looked up once
+        places = self.places[tasks] if len(self.places) > 1 else self.places
+        places = places[:, first : first + ids.shape[1]]
+        for coordinate, table in enumerate(self.coordinates):
+            x = x + table(places[..., coordinate])
+        return self.norm(x)
+
+
+class Heads(nn.Module):
+    """Vectors -> the words of a number, in the order sign, exponent, mantissa; chained, each word is
+    predicted knowing those before it."""
+
+    def __init__(self, tokens: Tokens, width: int, chained: bool, near: float = 0.0) -> None:
+        super().__init__()
+        self.slots = tokens.slots
+        last = len(self.slots) - 1
+        self.order = [0, last, *range(1, last)] if last > 0 else [0]
+        self.out = nn.Linear(width, tokens.size)
+        self.mantissa: int | None = None  # the slot whose words may be partly right
+        self.near: Near | None = None  # and how
+        if near and tokens.mantissas is not None:
+            self.mantissa, values = tokens.mantissas
+            self.near = Near(values, near)
+        self.chained = chained and last > 0
+        if self.chained:
+            self.hidden = nn.Linear(width, width)
+            self.known = nn.Embedding(tokens.size, width)
+
+    def forward(self, x: Tensor, targets: Tensor) -> Tensor:
+        """The loss of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
+        losses = []
+        h = self.hidden(x) if self.chained else x
+        for slot in self.order:
+            words = targets[..., slot]
+            wanted = torch.where(words < 0, -1, words - self.slots[slot][0])
+            logits = self._logits(h, slot).flatten(0, 1).float()
+            if self.near is not None and slot == self.mantissa:
+                losses.append(self.near(logits, wanted.flatten()))
+            else:
+                losses.append(F.cross_entropy(logits, wanted.flatten(), ignore_index=-1, reduction="sum"))
+            if self.chained and slot != self.order[-1]:
+                h = h + self.known(words.clamp(min=0))
+        return torch.stack(losses).sum()
+
+    def greedy(self, x: Tensor, grammar: Grammar | None = None) -> Tensor:
+        """The likeliest words (B, T, slots) at x (B, T, D), those of a number chosen in turn."""
+        chosen: dict[int, Tensor] = {}
+        h = self.hidden(x) if self.chained else x
+        for slot in self.order:
+            logits = self._logits(h, slot)
+            if grammar is not None:
+                logits = grammar.constrain(logits, slot, chosen)
+            chosen[slot] = logits.argmax(dim=-1) + self.slots[slot][0]
+            if self.chained and slot != self.order[-1]:
+                h = h + self.known(chosen[slot])
+        return torch.stack([chosen[slot] for slot in range(len(self.slots))], dim=-1)
+
+    def _logits(self, h: Tensor, slot: int) -> Tensor:
+        start, stop = self.slots[slot]
+        return F.linear(
+            F.gelu(h) if self.chained else h, self.out.weight[start:stop], self.out.bias[start:stop]
+        )
+
+
+KeysValues = tuple[Tensor, Tensor]  # each (B, H, L, D/H)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of vectors of one width to those of another."""
+
+    def __init__(self, width: int, heads: int, memory_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(memory_width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """x (B, T, D) attends to keys and values where `mask` allows -> (B, T, D)."""
+        attended = F.scaled_dot_product_attention(
+            self._split(self.query(x)), *keys_values, attn_mask=mask, is_causal=causal
+        )
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+    def keys_values(self, memory: Tensor) -> KeysValues:
+        keys, values = self.key_value(memory).chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
+    def cache(self, batch: int, length: int, like: Tensor) -> KeysValues:
+        """Room for the keys and values of `length` positions."""
+        shape = (batch, self.heads, length, self.query.out_features // self.heads)
+        return like.new_empty(shape), like.new_empty(shape)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, L, D) -> (B, H, L, D/H)
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward; normalised before each, or as published after each."""
+
+    def __init__(self, width: int, heads: int, paper: bool) -> None:
+        super().__init__()
+        self.after = paper
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
+        self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        y = x if self.after else self.attention_norm(x)
+        x = x + self.attention(y, self.attention.keys_values(y), mask)
+        if self.after:
+            x = self.attention_norm(x)
+            return self.feed_norm(x + self.feed(x))
+        return x + self.feed(self.feed_norm(x))
+
+
+class DecoderLayer(nn.Module):
+    """Attention to the positions before, to the memory, and feed-forward; normalised as in EncoderLayer."""
+
+    def __init__(self, width: int, heads: int, memory_width: int, paper: bool) -> None:
+        super().__init__()
+        self.after = paper
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
+        self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads, memory_width)
+        self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
+
+    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
+        y = x if self.after else self.attention_norm(x)
+        attended = self.attention(y, self.attention.keys_values(y), causal=True)
+        return self._after_attention(x, attended, memory, mask)
+
+    def step(
+        self, x: Tensor, position: int, cache: KeysValues, memory: KeysValues, mask: Tensor | None
+    ) -> Tensor:
+        """One position x (B, 1, D), with the keys and values of those before it in `cache`."""
+        y = x if self.after else self.attention_norm(x)
+        for kept, new in zip(cache, self.attention.keys_values(y), strict=True):
+            kept[:, :, position : position + 1] = new
+        keys, values = (kept[:, :, : position + 1] for kept in cache)
+        return self._after_attention(x, self.attention(y, (keys, values)), memory, mask)
+
+    def _after_attention(
+        self, x: Tensor, attended: Tensor, memory: KeysValues, mask: Tensor | None
+    ) -> Tensor:
+        if self.after:  # the published decoder attends to the memory from the layer's own input
+            y = self.attention_norm(x + attended)
+            y = self.cross_norm(y + self.cross(x, memory, mask))
+            return self.feed_norm(y + self.feed(y))
+        x = x + attended
+        x = x + self.cross(self.cross_norm(x), memory, mask)
+        return x + self.feed(self.feed_norm(x))
+
+
+def _feed_forward(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+
+
+@torch.no_grad()
+def _initialise(module: nn.Module) -> None:
+    """Deviations 1/√inputs, but the signs of numbers louder than their digits: what depends on the signs of
+    several entries together, as a determinant does, is else found late or never (docs/LOG.md)."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+    elif isinstance(module, Embedding):  # after its tables
+        module.words.weight[slice(*module.signs)] *= LOUDNESS
+
+
+def _initialise_as_published(module: nn.Module) -> None:
+    """PyTorch's own for linear layers, deviation 1/√width for embeddings."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

@@ -1,0 +1,110 @@
+"""Recipes as TOML: found by name or file, read, compared, written."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from matstream.shared.errors import RefusedError, UserError, explain
+from matstream.trainer.recipes.recipe import Recipe
+
+RECIPES = Path(str(files("matstream.trainer") / "recipes"))
+BASES = ("base/published",)  # what recipes extend, and no recipes themselves
+
+
+def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[str, Recipe]:
+    """The name of its runs, and the content, of a recipe that comes with matstream, or of a file.
+
+    Raises UserError as `load_document` and `read_recipe` do.
+    """
+    run_name, document = load_document(name)
+    return run_name, read_recipe(document, overrides)
+
+
+def load_document(name: str) -> tuple[str, dict[str, Any]]:
+    """The name of its runs, and the content, of a recipe that comes with matstream, or of a TOML file, with
+    that of the recipe it extends.
+
+    Raises UserError if there is none, or it is not TOML.
+    """
+    if name in recipe_names():
+        return name.replace("/", "-"), _document(f"recipe {name!r}", RECIPES / f"{name}.toml", ())
+    if name.lower().endswith(".toml"):
+        return Path(name).stem, _document(f"recipe {name!r}", Path(name), ())
+    raise UserError(f"recipe {name!r}: must be one of {', '.join(recipe_names())}, or a .toml file")
+
+
+def _document(what: str, file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """The content of a recipe's file over that of the recipe which it extends, key by key. `what` names it in
+    errors; `extending` are the files that extend it."""
+    content = file.read_bytes()
+    try:
+        document = tomllib.loads(content.decode("utf-8-sig"))
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UserError(f"{what} is not TOML: {error}") from None
+    if "extends" not in document:
+        return document
+    name = document.pop("extends")
+    what = f"{what}: extends={name!r}"
+    if name in recipe_names() or name in BASES:
+        base = RECIPES / f"{name}.toml"
+    elif isinstance(name, str) and name.lower().endswith(".toml"):
+        base = file.parent / name
+        if not base.is_file():
+            raise UserError(f"{what}: there is no file {base}")
+    else:
+        allowed = ", ".join([*BASES, *recipe_names()])
+        raise UserError(f"{what}: must be one of {allowed}, or a .toml file beside it")
+    if base.resolve() in (file.resolve() for file in (file, *extending)):
+        raise UserError(f"{what}: must not be a recipe that extends this one")
+    return _over(_document(what, base, (file, *extending)), document)
+
+
+def _over(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with the values of another, by section and key, in the place of its own."""
+    merged: dict[str, Any] = dict(document)
+    for section, keys in values.items():
+        below = merged.setdefault(section, {})
+        if isinstance(below, dict):  # else the section itself is refused when the recipe is validated
+            merged[section] = below | keys if isinstance(keys, dict) else keys
+    return merged
+
+
+def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Validate a recipe's document. `overrides` are values by section and key.
+
+    Raises RefusedError naming the key that is wrong.
+    """
+    given = {
+        section: {key.replace("-", "_"): value for key, value in keys.items()}
+        for section, keys in overrides.items()
+    }
+    try:
+        return Recipe.model_validate(_over(document, given))
+    except ValidationError as error:
+        raise RefusedError(explain(error.errors(), Recipe)) from None
+
+
+def differences(recipe: Recipe, other: Recipe, *sections: str) -> Iterator[tuple[str, Any, Any]]:
+    """The keys of these sections that two recipes differ in, as section.key, and the value of either."""
+    for section in sections:
+        own, others = (getattr(each, section).model_dump() for each in (recipe, other))
+        for key, value in own.items():
+            if value != others[key]:
+                yield f"{section}.{key}", value, others[key]
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with matstream, such as quickstart or small/add."""
+    found = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml")}
+    return sorted(found.difference(BASES))
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """A recipe as TOML, every value in it."""
+    return tomli_w.dumps(json.loads(recipe.model_dump_json(exclude_none=True)))

@@ -1,0 +1,29 @@
+"""SHA256SUMS: what the files of a folder must hold, as `sha256sum --check` reads it too."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from matstream.trainer.runs.folder import SUMS
+
+
+def sums(files: Mapping[str, bytes | memoryview]) -> bytes:
+    """The content of SHA256SUMS for a folder of files, by name."""
+    return "".join(f"{digest(content)}  {name}\n" for name, content in files.items()).encode()
+
+
+def digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(path: Path) -> bytes:
+    """The content of a file whose checksum stands beside it. Raises ValueError if it has another, or none."""
+    listed = path.with_name(SUMS)
+    if not listed.is_file():
+        raise ValueError(
+            f"there is no {SUMS} beside it to check it by: if you trust it, write one there by sha256sum"
+        )
+    content = path.read_bytes()
+    if f"{digest(content)}  {path.name}".encode() not in listed.read_bytes().splitlines():
+        raise ValueError(f"it is damaged: {SUMS} beside it has another checksum")
+    return content

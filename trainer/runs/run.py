@@ -1,0 +1,204 @@
+"""A run's folder: begun with a resolved recipe, resumed only under the same, finished with a result."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matstream.shared.errors import UserError
+from matstream.shared.files import locked, written_aside
+from matstream.trainer.client import Client
+from matstream.trainer.model.transformer import build, device, parameters
+from matstream.trainer.recipes.reading import load_document, read_recipe, write_recipe
+from matstream.trainer.recipes.recipe import Recipe
+from matstream.trainer.runs import checkpoints
+from matstream.trainer.runs import folder as folders
+from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
+from matstream.trainer.runs.recipe import keep_problems, recipe_of
+from matstream.trainer.runs.transfer import start_from
+
+MAX_NAME = 200  # bytes of a run's name: files about it are named after it
+BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that may begin: its recipe is valid, and nothing of another run would be lost."""
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    found: tuple[object, ...] = (False, None)  # what its folder held, as _contents says it
+
+
+def prepare(
+    recipe: str,
+    *,
+    name: str | None,
+    runs: Path,
+    resume: bool,
+    overwrite: bool,
+    overrides: Mapping[str, Mapping[str, Any]],
+) -> Run:
+    """Settle what is to be run, before anything starts. Writes nothing.
+
+    Raises UserError for a recipe that is wrong, a run that exists and is neither to be resumed nor
+    overwritten, or one that is to be resumed under another recipe.
+    """
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other")
+    recipe_name, document = load_document(recipe)
+    if name is None and not _is_plain(recipe_name):
+        raise UserError(f"recipe {recipe!r}: its file's name cannot be a run's: choose one with --run NAME")
+    if name is not None and not _is_plain(name):
+        raise UserError(f"--run {name!r}: must be a plain name, not a path, of at most {MAX_NAME} bytes")
+    folder = runs / (recipe_name if name is None else name)
+    if not folders.possible(folder):
+        raise UserError(f"{folder} must be a folder, or nothing yet, to hold the run")
+    folders.check_no_links(folder)
+    found = _contents(folder)
+    begun = has_begun(folder)
+    if resume:
+        if not begun:
+            raise UserError(f"there is no run in {folder} to resume; start it without --resume")
+        written = recipe_of(folder)  # and with it the problems that it is of, which the wanted one may name
+        return Run(folder.name, folder, _same_recipe(written, read_recipe(document, overrides)), found)
+    wanted = read_recipe(document, overrides)
+    if begun and not overwrite:
+        raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
+    kept = [path for path in folders.written(folder) if path != folder / RECIPE]
+    if kept and not overwrite:
+        raise UserError(
+            f"{folder} holds what is left of a run, such as {min(kept).relative_to(folder)}: choose another "
+            "name with --run, or replace it by --overwrite"
+        )
+    files = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
+    if files and RECIPE not in files:
+        raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
+    if files and not begun and write_recipe(recipe_of(folder)) != (folder / RECIPE).read_text("utf-8"):
+        raise UserError(
+            f"{folder / RECIPE} was not written by a run, and would be replaced: move it elsewhere, or "
+            "choose another name with --run"
+        )
+    if wanted.training.compile and shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise UserError("training.compile=True: needs a C++ compiler, g++ or clang++, on this machine")
+    _check_memory(wanted)
+    if wanted.training.start_from is not None:
+        if Path(wanted.training.start_from).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"--from {wanted.training.start_from}: must be another run than {folder}")
+        start_from(wanted.training.start_from, wanted, build(wanted))
+    return Run(folder.name, folder, _settle_precision(wanted), found)
+
+
+@contextmanager
+def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
+    """Hold the run's folder, which no other process may train in meanwhile; unless it is resumed, what a run
+    before it wrote there is removed first.
+
+    Raises StreamError if the generators do not serve the stream, UserError if another process holds the
+    folder, or has changed the run since it was prepared; all is left as it was then.
+    """
+    recipe = run.recipe
+    if not resume:  # nothing is removed then, and which numerics are wanted is in the checkpoint
+        with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
+            next(samples)
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(run.folder))
+        except BlockingIOError:
+            raise UserError(f"another process is training in {run.folder}") from None
+        if _contents(run.folder) != run.found:
+            raise UserError(
+                f"another process has begun or gone on with the run {run.folder} meanwhile: look at it, then "
+                "start again"
+            )
+        folders.remove_remains(run.folder) if resume else folders.clear(run.folder)
+        keep_problems(recipe, run.folder)
+        with written_aside(run.folder / RECIPE) as aside:
+            aside.write_text(write_recipe(recipe), encoding="utf-8")
+        yield
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder holds a run that has come anywhere."""
+    return (folder / METRICS).exists() or checkpoints.latest(folder / CHECKPOINTS) is not None
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json."""
+    with written_aside(folder / RESULT) as aside:
+        aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _contents(folder: Path) -> tuple[object, ...]:
+    """What tells a run from one that was begun or gone on with since: either writes its recipe anew."""
+    recipe = folder / RECIPE
+    written = recipe.stat() if recipe.exists() else None
+    return has_begun(folder), (written.st_ino, written.st_mtime_ns) if written else None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a run may have this name: one part of a path, seen by `ls`, typed on any system."""
+    return (
+        name.isprintable()
+        and not name.startswith(".")
+        and not set(name) & set("/\\")
+        and 0 < len(os.fsencode(name)) <= MAX_NAME
+    )
+
+
+def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
+    """The written recipe with the wanted [fetch], time limit and number of checkpoints.
+
+    Raises UserError if they differ in what is trained.
+    """
+    before, now = written.model_dump(), wanted.model_dump()
+    for section in before.keys() - {"fetch"}:
+        for key, value in before[section].items():
+            asked = now[section][key]
+            free = key in ("time_limit", "checkpoints") or (key, asked) == ("precision", "auto")
+            if asked != value and not free:
+                raise UserError(
+                    f"{section}.{key}={asked!r}: the run to resume was begun with {value!r}; "
+                    "keep that, or begin another run with --run NAME"
+                )
+    kept = {"time_limit": wanted.training.time_limit, "checkpoints": wanted.training.checkpoints}
+    return written.model_copy(
+        update={"fetch": wanted.fetch, "training": written.training.model_copy(update=kept)}
+    )
+
+
+def _check_memory(recipe: Recipe) -> None:
+    """Raise UserError if the model can certainly not be trained here."""
+    count = parameters(recipe)
+    # float32: weights, gradients, the optimiser's moments, the average
+    moments = 2 if recipe.training.optimizer == "adamw" else 1
+    needed = 4 * (2 + moments + (recipe.training.average > 0)) * count
+    if device().type == "cuda":
+        there = torch.cuda.get_device_properties(0).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"model.width={recipe.model.width}: training its {count:,} weights takes {needed / 2**30:,.0f} "
+            f"GiB of memory: must be at most the {there / 2**30:,.1f} GiB that are here"
+        )
+
+
+def _settle_precision(recipe: Recipe) -> Recipe:
+    """Replace precision `auto` by what is faster on this machine."""
+    training = recipe.training
+    if training.precision != "auto":
+        return recipe
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    bf16 = torch.cuda.is_available() or (fast_bf16 and recipe.model.width >= BF16_WIDTH)
+    settled = training.model_copy(update={"precision": "bf16" if bf16 else "fp32"})
+    return recipe.model_copy(update={"training": settled})

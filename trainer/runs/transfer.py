@@ -1,0 +1,51 @@
+"""The first weights of a run, from another run, whose vocabulary may be another.
+
+Rows of the tables of words are taken by what the words mean: a stream of other operations, or of other
+dimensions, has the words of numbers in common, and those of its own beside them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from matstream.shared.errors import UserError
+from matstream.trainer.model.transformer import Transformer, build
+from matstream.trainer.recipes.reading import differences
+from matstream.trainer.recipes.recipe import Recipe
+from matstream.trainer.runs import checkpoints
+from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.weights import tables_of_words
+from matstream.trainer.tokens.tokens import Tokens
+
+
+def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
+    """Copy a run's best weights into a recipe's model, which may read and write more or other words, and have
+    more places: where the run has none, the model keeps its own first weights.
+
+    Raises UserError if there are no weights, or those of a model that was made otherwise.
+    """
+    theirs = recipe_of(Path(folder))
+    for key, now, before in differences(recipe, theirs, "tokens", "model"):
+        raise UserError(f"{key}={now!r}: must be {before!r}, as in {folder}")
+    source = build(theirs)
+    checkpoints.load_best(Path(folder), theirs, source)
+    own_words, their_words = tables_of_words(recipe), tables_of_words(theirs)
+    found = dict(source.named_parameters())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in own_words:
+                own, other = _words_in_common(own_words[name], their_words[name])
+            else:  # all of it, or of a table of places the first rows
+                own = other = range(min(len(weight), len(found[name])))
+            weight[own] = found[name][other]
+
+
+def _words_in_common(own: Tokens, theirs: Tokens) -> tuple[Sequence[int], Sequence[int]]:
+    """The ids of the words that two vocabularies of one encoding have in common, in either."""
+    headers = [word for word in own.headers if word in theirs.headers]
+    own_ids, their_ids = (
+        [*range(side.mark), *(side.mark + side.headers.index(word) for word in headers)]
+        for side in (own, theirs)
+    )
+    return own_ids, their_ids

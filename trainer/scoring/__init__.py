@@ -1,0 +1,1 @@
+"""A trained model -> its answers, their scores, and where they fail."""

@@ -1,0 +1,1 @@
+"""Arrays -> token ids, and back."""

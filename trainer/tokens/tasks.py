@@ -1,0 +1,52 @@
+"""The tasks a stream has: an operation at one pair of dimensions each."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matstream.shared.operation import Shape
+from matstream.shared.operations import OPERATIONS
+from matstream.shared.spec import StreamSpec
+from matstream.shared.wire import Samples, flat
+
+
+class Task(NamedTuple):
+    """A task; m and n are PAPER's dimensions of the first operand."""
+
+    operation: str
+    m: int
+    n: int
+
+    @property
+    def input_shape(self) -> Shape:
+        return OPERATIONS[self.operation].input_shape(self.m, self.n)
+
+    @property
+    def target_shape(self) -> Shape:
+        return OPERATIONS[self.operation].target_shape(self.m, self.n)
+
+
+def tasks_of(spec: StreamSpec) -> tuple[Task, ...]:
+    """Every task that a spec may draw."""
+    rows = range(spec.dim.low, spec.dim.high + 1)
+    if spec.cols is None:
+        dims = [(n, n) for n in rows]
+    else:
+        dims = [(m, n) for m in rows for n in range(spec.cols.low, spec.cols.high + 1)]
+    return tuple(Task(operation, m, n) for operation in spec.operation for m, n in dims)
+
+
+def tasks_of_samples(samples: Samples, operations: Sequence[str], tasks: Sequence[Task]) -> NDArray[np.int64]:
+    """The position in `tasks` of each of B samples, (B,); `operations` are those of their stream.
+
+    Raises KeyError for a sample of no such task.
+    """
+    count = len(samples.index)
+    which = np.zeros(count, np.int64) if samples.operation is None else samples.operation.astype(np.int64)
+    described = np.column_stack([which, flat(samples.input).shapes])
+    groups, group = np.unique(described, axis=0, return_inverse=True)
+    place = {(task.operation, *task.input_shape): number for number, task in enumerate(tasks)}
+    found = [place[operations[operation], rows, cols] for operation, rows, cols in groups.tolist()]
+    return np.array(found, dtype=np.int64)[group.reshape(-1)]
