@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from matstream.samples import read_address, streamed_in_blocks
 from matstream.shared.spec import SampleRange, StreamSpec
 
-BLOCK = 4096  # samples in a row that one worker serves
+BLOCK = 4096  # samples in a row that one worker serves, about: they are whole batches
 
 
 class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
@@ -20,8 +20,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
     >>> for inputs, targets in DataLoader(data, batch_size=64, num_workers=2):  # (64, 5, 5), (64, 5, 1)
 
     With `batch_size` it makes the batches itself, which is many times faster: then DataLoader(data,
-    batch_size=None). The workers of a DataLoader deal the samples out among themselves, in blocks of BLOCK,
-    so that each comes once, whatever their number. An iteration begins with the first sample, unless
+    batch_size=None). The workers of a DataLoader deal the samples out among themselves, in blocks of about
+    BLOCK, so that each comes once, whatever their number. An iteration begins with the first sample, unless
     `load_state_dict` was given what `state_dict` said how far it had come. torchdata's StatefulDataLoader
     does so for every worker; with torch's own DataLoader that is for num_workers=0.
 
@@ -50,13 +50,14 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         elif batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: must be a whole number from 1 on, or None")
         self._batch_size = batch_size
+        self._block = max(1, BLOCK // (batch_size or 1)) * (batch_size or 1)
         self._generator = generator
         self._served = 0  # samples of a worker's share that were given out
         self._share = 0, 1  # which worker's of how many they were
         self._goes_on = False  # whether the next iteration starts behind them
 
     def __len__(self) -> int:
-        """Samples, or batches as one worker makes them: of several, each may end with one that is smaller."""
+        """Samples, or batches, of which the last may be smaller."""
         return -(-self._samples.count // (self._batch_size or 1))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -78,22 +79,28 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
     def state_dict(self) -> dict[str, Any]:
         """How far it has come: numbers and texts, as JSON can hold them."""
         worker, workers = self._share
-        return {**self._identity(), "served": self._served, "worker": worker, "workers": workers}
+        place = {"served": self._served, "worker": worker, "workers": workers, "block": self._block}
+        return {**self._identity(), **place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration go on from a state. Raises ValueError if it is that of another stream."""
         for key, value in self._identity().items():
             if state[key] != value:
                 raise ValueError(f"{key}={state[key]!r}: must be {value!r}, as in this dataset")
+        if state["workers"] > 1 and state["block"] != self._block:
+            raise ValueError(
+                f"batch_size={self._batch_size}: with several workers, must be as it was when they stopped"
+            )
         self._served, self._share = state["served"], (state["worker"], state["workers"])
-        self._goes_on = self._served < _size(self._share, self._samples.count)  # else another epoch begins
+        share = _blocks(self._share, self._samples, self._block, self._served)
+        self._goes_on = next(share, None) is not None  # else another epoch begins
 
     def _identity(self) -> dict[str, Any]:
         return {"spec": self._spec.canonical(), **self._samples.model_dump()}
 
     def _cut(self, share: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, int]]:
         """What is still to be served, as it is given out, and of how many samples each is."""
-        blocks = _blocks(share, self._samples, self._served)
+        blocks = _blocks(share, self._samples, self._block, self._served)
         found = streamed_in_blocks(self._spec, self._samples, blocks, self._generator)
         if self._batch_size is None:
             for samples in found:
@@ -114,20 +121,13 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
             yield rest[0], rest[1], len(rest[0])
 
 
-def _blocks(share: tuple[int, int], samples: SampleRange, served: int) -> Iterator[SampleRange]:
+def _blocks(share: tuple[int, int], samples: SampleRange, block: int, served: int) -> Iterator[SampleRange]:
     """The blocks of a worker's share, without the samples that it has served."""
     worker, workers = share
     end = samples.start + samples.count
-    for start in range(samples.start + worker * BLOCK, end, workers * BLOCK):
-        size = min(BLOCK, end - start)
+    for start in range(samples.start + worker * block, end, workers * block):
+        size = min(block, end - start)
         skipped = min(served, size)
         served -= skipped
         if skipped < size:
             yield samples.model_copy(update={"start": start + skipped, "count": size - skipped})
-
-
-def _size(share: tuple[int, int], count: int) -> int:
-    """How many of `count` samples are a worker's share."""
-    worker, workers = share
-    rounds, rest = divmod(count, workers * BLOCK)
-    return rounds * BLOCK + min(max(rest - worker * BLOCK, 0), BLOCK)

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import httpx
+import nbformat
 import numpy as np
+from nbclient import NotebookClient
 from playwright.sync_api import expect
 
 from tests.browsers import chromium, needs_browser
@@ -57,6 +59,30 @@ def test_my_model(monkeypatch, capsys):
     code = (EXAMPLES / "my_model.py").read_text().replace("SAMPLES = 200_000", "SAMPLES = 2_000")
     exec(compile(code, "my_model.py", "exec"), {"__name__": "__main__"})
     assert "right within 5%" in capsys.readouterr().out
+
+
+def test_the_notebook_runs_from_samples_to_a_loaded_model(tmp_path):
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "is kept without its outputs"
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("60_000", "1_920")
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = {
+        line: [output.data for output in cell.outputs if "data" in output]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for line in cell.source.splitlines()
+    }
+    assert "<th>residual</th>" in shown["problems"][0]["text/html"]
+    progress, *_ = shown[
+        '    "small/eigenvalues", run="notebook", overrides={"training.samples": 1_920}, overwrite=True'
+    ]
+    assert re.search(r"1,920/1,920.*loss.*valid", re.sub("<[^>]+>", "", progress["text/html"]))
+    assert "data:image/png" in shown["run"][0]["text/html"]
+    assert "image/png" in shown['plt.ylabel("predicted eigenvalue");'][0]
+    assert shown["model.predict([[7.0, 4.0], [4.0, 1.0]])  # the eigenvalues are 9 and -1"]
+    assert "not measured" in shown['matstream.sample("determinant", dim=3, count=2)'][0]["text/html"]
+    assert "determinant: " in shown["own"][-1]["text/html"]
 
 
 USE = """
