@@ -1,10 +1,10 @@
-"""The nine problems on two cores: every recipe of small/ is trained as it is, one after another, each through
-a generator of its own over HTTP, and its best model scored on the same 10,000 held-out samples.
+"""The nine problems on two cores: trains every recipe of small/ unchanged, one after another, each with a
+generator of its own over HTTP, and scores its best model on 10,000 held-out samples.
 
-Starts anew each time. Writes runs/nine/report.html, its pictures, and runs/nine/RESULTS.md; fails where a
-problem is right in less than 90% at 5% tolerance. With --more, goes on from there: other seeds of the three
-hardest problems, the other precision for two; and writes all of it as docs/RESULTS.md. Interrupted, --more
-goes on where it was.
+Starts from the beginning each time. Writes runs/nine/report.html, its pictures, and runs/nine/RESULTS.md.
+Fails if on some problem less than 90% of answers are right at 5% tolerance. With --more, it keeps these runs,
+adds runs from other seeds for the three hardest problems and in the other precision for two problems, and
+writes all results to docs/RESULTS.md. If --more is interrupted, the next --more continues where it was.
 """
 
 import json
@@ -45,17 +45,22 @@ SEEDS = (1, 2)  # beside 0
 PRECISIONS = {"eigenvalues": "bf16", "matmul": "bf16"}  # beside fp32
 TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
 HOW = """\
-`make nine` took {minutes} minutes, installation aside, at commit {commit} on {processor}, torch {torch}. Each
-problem is a recipe of `small/`, trained on samples that a generator streamed to it; the weights that did best
-on validation samples are scored on {samples} others, the first of the test split. Matrices are 2×2, or 3×3
-where it says 3. {verdict}"""
+`make nine` took {minutes} minutes (without installation) at commit {commit} on {processor},
+with torch {torch}. Each problem is a recipe of `small/`, trained on samples streamed by a generator. The
+weights that did best on the validation samples are then scored on {samples} held-out samples, the first ones
+of the test split. Matrices are 2×2, or 3×3 if the name ends in -3. {verdict}"""
+OTHER_SEEDS = """\
+The problems with the lowest accuracies were also trained from other seeds, which change all samples and
+the initial weights. The table shows their accuracy at 5%."""
 EXPLAINED = """\
-Accuracy is the paper's: the share of answers with a relative l1 error below the tolerance, or of the target's
-very words. Strict is the error alone, and for eigenvectors and svd the values must be right and the vectors
-orthonormal too. The ceiling is what the exact answer scores once it is rounded to three digits; invalid
-answers are no matrix of numbers, and wrong. Seconds are of training, validations aside; waiting is the share
-of them that waited for samples. The curves against samples are the same on any machine but for rounding;
-those against seconds are not."""
+The columns 5% to 0.5% give the accuracy at these tolerances, as the paper defines it: the share of answers
+whose relative l1 error is below the tolerance, or whose words (tokens) are exactly those of the target.
+*Strict* accuracy goes by the error alone, and for eigenvectors and svd it also requires right values and
+orthonormal vectors. The *ceiling* is the accuracy of the exact answer once it is rounded to three digits.
+*Invalid* answers are not a matrix of numbers, and count as wrong. *Seconds* are those of training, without
+validation; *waiting* is the share of them spent waiting for samples. *Seeds* is how many seeds a problem
+was trained from. The curves against samples are the same on any machine up to rounding; those against
+seconds are not."""
 MATSTREAM = [sys.executable, "-m", "matstream"]
 FOLDER = Path("runs/nine")
 MADE = FOLDER / "made.json"
@@ -231,12 +236,12 @@ def results(others: Sequence[Training]) -> str:
     if others:
         parts += [
             "## Other seeds",
-            "Of all samples and of the first weights, for the problems that did worst.",
+            OTHER_SEEDS,
             seeds_table(seeded),
             "## Another precision",
-            "The same samples and first weights.",
+            "These problems were trained in two precisions, from the same samples and initial weights.",
             precision_table(precise),
-            "`make results` trained these, after `make nine`, and wrote this page.",
+            "`make results` trained the additional models, after `make nine`, and wrote this page.",
         ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,6 +1,6 @@
-"""What every test of a fault may say of it, and the table that `make faults` makes of all they said.
+"""What tests of faults note of their outcomes, and the table that `make faults` makes of all these notes.
 
-With --faults-table FILE the table is written there as JSON and, if every test passed, into
+With --faults-table FILE, the table is written there as JSON and, if every test passed, into
 docs/RELIABILITY.md.
 """
 
@@ -14,14 +14,15 @@ from tests.faults.runs import finished
 
 PAGE = Path(__file__).parents[2] / "docs/RELIABILITY.md"
 BEGIN, END = "<!-- table of make faults -->", "<!-- end of the table -->"
-COLUMNS = {"fault": "fault", "times": "times", "outcome": "outcome", "seconds": "seconds until all went on"}
+COLUMNS = {"fault": "fault", "times": "times", "outcome": "outcome", "seconds": "seconds"}
 
 
 @pytest.fixture
 def note(record_property) -> Callable[..., None]:
-    """Note what a fault came to: `note("kill -9 of the trainer", times=8, outcome="identical", seconds=2.1)`.
+    """Note a fault's outcome: `note("kill -9 of the trainer", times=8, outcome="identical", seconds=2.1)`.
 
-    `times` it was made to happen; `outcome`, such as "identical" or "refused"; `seconds` until all went on.
+    `times`: how often it was caused; `outcome`: such as "identical" or "refused"; `seconds`: until everything
+    was done or refused.
     """
 
     def add(fault: str, *, times: int, outcome: str, seconds: float) -> None:
