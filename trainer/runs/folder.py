@@ -40,7 +40,7 @@ FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL, PROBLEMS)
 # of the files in a folder that is written whole, those that we write, as a regular expression
 _ARRAY = f"({'|'.join(ARRAYS)})"
 OF_ANSWERS = rf"({_ARRAY}/)?zarr\.json|{_ARRAY}/c(/[0-9]+)+"
-_OF_PROBLEMS = rf"{PROBLEMS}/[\w.-]+\.py"
+_OF_PROBLEMS = rf"{PROBLEMS}/([\w.-]+\.py|{SUMS})"
 OF_MODEL = "|".join((*map(re.escape, (WEIGHTS, CONFIG, CARD, SUMS)), _OF_PROBLEMS))
 OF_CHECKPOINT = "|".join(map(re.escape, KEPT))
 

@@ -11,7 +11,7 @@ from matstream.shared.problems import files_of, read_problems
 from matstream.trainer.recipes.reading import read_recipe
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checksums
-from matstream.trainer.runs.folder import CONFIG, PROBLEMS, RECIPE, WEIGHTS
+from matstream.trainer.runs.folder import CONFIG, PROBLEMS, RECIPE, SUMS, WEIGHTS
 
 
 def recipe_of(folder: Path) -> Recipe:
@@ -33,7 +33,7 @@ def recipe_of(folder: Path) -> Recipe:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} is no model's configuration: its recipe is not an object")
-    read_problems(map(str, sorted((folder / PROBLEMS).glob("*.py"))))
+    _read_kept_problems(folder)
     try:
         return read_recipe(document, {})
     except RefusedError as error:
@@ -41,13 +41,27 @@ def recipe_of(folder: Path) -> Recipe:
 
 
 def keep_problems(recipe: Recipe, folder: Path) -> None:
-    """Write the files of one's own, that the stream's operations and structure are of, into the folder of a
-    run or an exported model, where `recipe_of` reads them."""
-    taken: set[str] = set()
+    """Write the user's files that define the operations and the structure of a recipe's stream, and their
+    checksums, into the folder of a run or of an exported model, where `recipe_of` reads them."""
+    files: dict[str, bytes] = {}
     for file in files_of([*recipe.stream.operation, recipe.stream.structure]):
-        (folder / PROBLEMS).mkdir(exist_ok=True)
         stem = re.sub(r"[^\w.-]", "_", file.path.stem)
-        name = stem if stem not in taken else f"{stem}-{len(taken)}"
-        taken.add(name)
-        with written_aside(folder / PROBLEMS / f"{name}.py") as aside:
-            aside.write_bytes(file.content)
+        name = stem if f"{stem}.py" not in files else f"{stem}-{len(files)}"
+        files[f"{name}.py"] = file.content
+    if files:
+        (folder / PROBLEMS).mkdir(exist_ok=True)
+        files[SUMS] = checksums.sums(files)
+    for name, content in files.items():
+        with written_aside(folder / PROBLEMS / name) as aside:
+            aside.write_bytes(content)
+
+
+def _read_kept_problems(folder: Path) -> None:
+    """Read the user's problem files in the folder of a run or a model. They are Python, and are executed."""
+    kept = sorted((folder / PROBLEMS).glob("*.py"))
+    for path in kept:
+        try:
+            checksums.read(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    read_problems(map(str, kept))

@@ -2,7 +2,10 @@
 
 import textwrap
 
+import pytest
+
 from matstream.shared import problems
+from matstream.shared.errors import UserError
 from matstream.trainer.recipes.reading import read_recipe, write_recipe
 from matstream.trainer.runs.recipe import keep_problems, recipe_of
 
@@ -31,11 +34,21 @@ def test_two_problem_files_of_one_name_are_both_kept(tmp_path, problems_forgotte
     recipe = read_recipe(document, {})
     keep_problems(recipe, tmp_path)
     (tmp_path / "recipe.toml").write_text(write_recipe(recipe))
-    assert {path.name for path in (tmp_path / "problems").iterdir()} == {"my_problem.py", "my_problem-1.py"}
+    assert {path.name for path in (tmp_path / "problems").iterdir()} == {
+        "my_problem.py",
+        "my_problem-1.py",
+        "SHA256SUMS",
+    }
     known = recipe.stream.problems()
     for table in (problems.FILES, problems._HASHES):
         table.clear()
     problems.STRUCTURES.pop("kept_rows")
     problems.OPERATIONS.pop("kept_copy")
+    kept = tmp_path / "problems/my_problem.py"
+    content = kept.read_bytes()
+    kept.write_bytes(content.replace(b"return a", b"return -a"))
+    with pytest.raises(UserError, match=r"my_problem\.py cannot be read: it is damaged"):
+        recipe_of(tmp_path)
+    kept.write_bytes(content)
     assert recipe_of(tmp_path) == recipe
     assert recipe_of(tmp_path).stream.problems() == known
