@@ -36,10 +36,10 @@ bench-learning: .venv/installed
 	$(BIN)/python bench/learning.py --out bench/learning.json
 
 nine: .venv/installed
-	$(BIN)/python bench/nine.py
+	$(BIN)/python bench/nine_problems.py
 
 results: .venv/installed
-	$(BIN)/python bench/nine.py --more
+	$(BIN)/python bench/nine_problems.py --more
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

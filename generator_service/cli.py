@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from matstream.shared.loading import loading
+from matstream.shared.interrupts import loading
 
 
 def serve(

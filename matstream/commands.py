@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from matstream.shared.loading import loading
+from matstream.shared.interrupts import loading
 
 with loading():
     import logging
@@ -331,9 +331,9 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
 def recipes() -> None:
     """List the recipes that come with matstream."""
     with loading():
-        from matstream.trainer import cli
+        from matstream.trainer.recipes.listing import recipes as show
 
-    cli.recipes()
+    show()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared import studies
+from matstream.shared import failure_studies
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -110,7 +110,7 @@ class Operation:
     # how predictions are scored, and studied where they fail
     deviation: Callable[[Floats, Floats, Floats], Deviation] = difference
     beyond: Callable[[Floats, Floats, Floats], Floats] | None = None  # (B,), what `deviation` does not see
-    study: Callable[[Floats, Floats, Floats, Floats], dict[str, Any]] = studies.entries
+    study: Callable[[Floats, Floats, Floats, Floats], dict[str, Any]] = failure_studies.entries
 
     histogram: Histogram = ENTRIES
 

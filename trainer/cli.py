@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from matstream.shared.errors import UserError
 from matstream.trainer import report as reports
@@ -14,7 +12,6 @@ from matstream.trainer.client import PATIENCE, Client
 from matstream.trainer.display.tables import say, show_scores
 from matstream.trainer.learning.train import Trained, train, validate
 from matstream.trainer.model.transformer import parameters
-from matstream.trainer.recipes.reading import load_recipe, recipe_names
 from matstream.trainer.runs.export import export
 from matstream.trainer.runs.folder import ANSWERS, RESULT
 from matstream.trainer.runs.pretrained import best_of
@@ -57,27 +54,6 @@ def train_run(run: Run, urls: Sequence[str], *, resume: bool) -> None:
 def report(folders: Sequence[Path], out: Path | None) -> None:
     """Write one page about several runs."""
     say(str(reports.write(folders, out)))
-
-
-def recipes() -> None:
-    """List the recipes that come with matstream."""
-    table = Table(
-        "recipe",
-        "operation",
-        "dim",
-        "samples",
-        "reads → writes",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for name in recipe_names():
-        _, recipe = load_recipe(name, {})
-        fields, tokens = recipe.stream.spec().fields(), recipe.tokens
-        operation = fields["operation"] if "," not in fields["operation"] else "several"
-        written = f"{tokens.input} → {tokens.output}{', as published' if recipe.model.paper else ''}"
-        table.add_row(name, operation, str(fields["dim"]), f"{recipe.training.samples:,}", written)
-    Console().print(table)
 
 
 def _score(run: Run, client: Client, trained: Trained) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from matstream.generator_service import numerics, samples_json
 from matstream.generator_service.service import metrics, refusals
-from matstream.generator_service.service.admission import Access, Door, client_of, listed
+from matstream.generator_service.service.access import Access, Door, client_of, listed
 from matstream.generator_service.service.catalog import catalog
 from matstream.generator_service.service.limits import Limits, check_samples, check_stream
+from matstream.generator_service.service.open_streams import Slots, busy
 from matstream.generator_service.service.queries import (
     NoQuery,
     SamplesQuery,
@@ -36,7 +37,6 @@ from matstream.generator_service.service.sending import (
     return_memory,
     unchanged,
 )
-from matstream.generator_service.service.slots import Slots, busy
 from matstream.generator_service.stream import generate
 from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.spec import StreamSpec

@@ -13,7 +13,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from matstream.generator_service.service import metrics
-from matstream.generator_service.service.admission import HIDDEN
+from matstream.generator_service.service.access import HIDDEN
 from matstream.generator_service.service.queries import PARAMETERS
 
 logger = logging.getLogger("matstream")

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from matstream.generator_service.service import metrics
-from matstream.generator_service.service.admission import KEY_IN_QUERY
+from matstream.generator_service.service.access import KEY_IN_QUERY
 from matstream.shared.errors import RefusedError
 
 MEDIA_TYPE = "application/problem+json"

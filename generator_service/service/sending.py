@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from matstream.generator_service import numerics
 from matstream.generator_service.service import metrics
-from matstream.generator_service.service.slots import Slot, Slots
+from matstream.generator_service.service.open_streams import Slot, Slots
 from matstream.generator_service.stream import BATCH_BYTES, makers, sample_bytes
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import schema, write_stream

@@ -17,7 +17,7 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from uvicorn.supervisors import Multiprocess
 
-from matstream.generator_service.service.admission import Access
+from matstream.generator_service.service.access import Access
 from matstream.generator_service.service.connections import Connection, in_origin_form
 from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.logs import configuration, log_requests, logger

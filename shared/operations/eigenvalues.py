@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from matstream.shared import studies
+from matstream.shared import failure_studies
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import clear, rounding
@@ -36,6 +36,6 @@ OPERATION = Operation(
     residual_bound=1e-12,
     cost=cubic(45),
     magnitudes=lambda usual, largest, m, n: (usual, n * largest),
-    study=studies.ranked,
+    study=failure_studies.ranked,
     histogram=Histogram("eigenvalues", "eigenvalue"),
 )

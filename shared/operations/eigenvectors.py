@@ -6,7 +6,7 @@ The first component of an eigenvector that is not 0 is positive.
 
 import numpy as np
 
-from matstream.shared import studies
+from matstream.shared import failure_studies
 from matstream.shared.linear_algebra.lapack import eigh
 from matstream.shared.linear_algebra.norms import largest, nonzero, off_orthonormal, square_norm
 from matstream.shared.linear_algebra.rounding import (
@@ -51,14 +51,14 @@ def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviatio
 def _beyond(inputs: Floats, targets: Floats, predictions: Floats) -> Floats:
     """How far the predicted λ are from the true ones, and the predicted vectors from orthonormal."""
     return np.maximum(
-        studies.off_values(targets[:, 0], predictions[:, 0]), off_orthonormal(predictions[:, 1:])
+        failure_studies.off_values(targets[:, 0], predictions[:, 0]), off_orthonormal(predictions[:, 1:])
     )
 
 
-def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> studies.Study:
+def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> failure_studies.Study:
     return {
-        "values": studies.values(targets[:, 0], predictions[:, 0]),
-        "vectors": studies.vectors(predictions[:, 1:], error),
+        "values": failure_studies.values(targets[:, 0], predictions[:, 0]),
+        "vectors": failure_studies.vectors(predictions[:, 1:], error),
     }
 
 

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from matstream.shared import studies
+from matstream.shared import failure_studies
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest
 from matstream.shared.operation import Answers, Deviation, Floats, Operation, Part, cubic
@@ -30,11 +30,11 @@ def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviatio
     return Deviation(inputs @ predictions - identity, identity, np.ones_like(inputs))
 
 
-def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> studies.Study:
-    condition, valid = studies.condition_numbers(inputs), ~np.isnan(error)
+def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> failure_studies.Study:
+    condition, valid = failure_studies.condition_numbers(inputs), ~np.isnan(error)
     return {
-        "by_condition": studies.by_condition(condition, error),
-        "rank_correlation": studies.rank_correlation(condition[valid], error[valid]),
+        "by_condition": failure_studies.by_condition(condition, error),
+        "rank_correlation": failure_studies.rank_correlation(condition[valid], error[valid]),
     }
 
 

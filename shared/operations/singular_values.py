@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from matstream.shared import studies
+from matstream.shared import failure_studies
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import clear, rounding
@@ -26,10 +26,10 @@ def _singular_values(inputs: Floats) -> Answers:
     return Answers(values[:, :, None], np.abs(np.square(values).sum(axis=1) - square) / nonzero(square))
 
 
-def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> studies.Study:
+def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> failure_studies.Study:
     return {
-        **studies.ranked(inputs, targets, predictions, error),
-        "by_condition": studies.by_condition(studies.condition_numbers(inputs), error),
+        **failure_studies.ranked(inputs, targets, predictions, error),
+        "by_condition": failure_studies.by_condition(failure_studies.condition_numbers(inputs), error),
     }
 
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from matstream.shared import studies
+from matstream.shared import failure_studies
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest, nonzero, off_orthonormal, square_norm
 from matstream.shared.linear_algebra.rounding import (
@@ -68,15 +68,15 @@ def _beyond(inputs: Floats, targets: Floats, predictions: Floats) -> Floats:
     """How far the predicted σ are from the true ones, and the predicted vectors from orthonormal."""
     values, left, right = _parts(predictions, inputs.shape[1])
     off = np.maximum(off_orthonormal(left), off_orthonormal(right))
-    return np.maximum(studies.off_values(targets[:, 0], values), off)
+    return np.maximum(failure_studies.off_values(targets[:, 0], values), off)
 
 
-def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> studies.Study:
+def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> failure_studies.Study:
     values, left, right = _parts(predictions, inputs.shape[1])
     return {
-        "values": studies.values(targets[:, 0], values),
-        "U": studies.vectors(left, error),
-        "V": studies.vectors(right, error),
+        "values": failure_studies.values(targets[:, 0], values),
+        "U": failure_studies.vectors(left, error),
+        "V": failure_studies.vectors(right, error),
     }
 
 

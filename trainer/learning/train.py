@@ -14,8 +14,8 @@ from matstream.trainer.client import PATIENCE, Client, StreamError
 from matstream.trainer.display.progress import TrainingProgress
 from matstream.trainer.learning.loader import Batch, Loader, StoppedError, on_device
 from matstream.trainer.learning.optimiser import learning_rate
-from matstream.trainer.learning.state import Position, State
-from matstream.trainer.model.solver import Solver
+from matstream.trainer.learning.training_state import Position, State
+from matstream.trainer.model.inference import Solver
 from matstream.trainer.model.transformer import device
 from matstream.trainer.recipes.recipe import TrainingSection
 from matstream.trainer.runs.metrics import Metrics

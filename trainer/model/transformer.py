@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matstream.trainer.model.near import Near
+from matstream.trainer.model.near_loss import Near
 from matstream.trainer.recipes.recipe import ModelSection, Recipe
 from matstream.trainer.tokens.grammar import Grammar
 from matstream.trainer.tokens.tokens import Tokens

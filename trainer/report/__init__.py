@@ -15,8 +15,8 @@ from matstream.trainer.display.formatting import percent
 from matstream.trainer.report import figures, page
 from matstream.trainer.report.cases import cases, first_case
 from matstream.trainer.report.figures import Bars
-from matstream.trainer.report.findings import RIGHT, Across, Findings, across, other_than, read_findings
 from matstream.trainer.report.page import Picture
+from matstream.trainer.report.reading import RIGHT, Across, Findings, across, other_than, read_findings
 from matstream.trainer.runs.folder import ANSWERS, PAGE, PICTURE, possible
 
 DEFAULT = Path("report")  # of several runs

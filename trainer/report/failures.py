@@ -5,7 +5,7 @@ from typing import Any
 
 from matstream.trainer.display.formatting import study_tables
 from matstream.trainer.report.markup import Markup, element, joined, table, wrapped
-from matstream.trainer.report.published import NOTEBOOK, published_study
+from matstream.trainer.report.published_results import NOTEBOOK, published_study
 
 FEW = 3  # studies that are shown without being unfolded
 

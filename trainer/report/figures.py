@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from matstream.trainer.report.cases import Case
-from matstream.trainer.report.findings import Across, Findings
+from matstream.trainer.report.reading import Across, Findings
 
 DPI = 144
 STYLE: Any = {

@@ -13,9 +13,8 @@ import numpy as np
 
 from matstream.trainer.display.formatting import DASH, percent
 from matstream.trainer.recipes.reading import write_recipe
-from matstream.trainer.report.compared import accuracies, comparison, evaluations, parts, problem
+from matstream.trainer.report.comparison import accuracies, comparison, evaluations, parts, problem
 from matstream.trainer.report.failures import studies
-from matstream.trainer.report.findings import Across, Findings
 from matstream.trainer.report.markup import (
     NOTHING,
     Markup,
@@ -26,7 +25,8 @@ from matstream.trainer.report.markup import (
     table,
     wrapped,
 )
-from matstream.trainer.report.published import PAPER
+from matstream.trainer.report.published_results import PAPER
+from matstream.trainer.report.reading import Across, Findings
 from matstream.trainer.runs.folder import RECIPE
 
 SHOWN = 1_000  # samples of the URL that shows what a run was trained on

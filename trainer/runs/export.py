@@ -10,13 +10,14 @@ from matstream.shared.files import written_aside
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints, checksums
 from matstream.trainer.runs.folder import CARD, CONFIG, MODEL, OF_MODEL, SUMS, WEIGHTS
+from matstream.trainer.runs.model_card import edited, written
 from matstream.trainer.runs.recipe import keep_problems
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
     """Write a run's best model as the folder `run`/model: its weights and config.json, their checksums, and a
     model card, unless one is there that somebody has edited."""
-    card = _card(recipe, result).encode()
+    card = written(recipe, result).encode()
     config = {
         "matstream": importlib.metadata.version("matstream"),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
@@ -26,55 +27,10 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
         WEIGHTS: checksums.read(checkpoints.best_weights(run)),
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
     }
-    files |= {SUMS: checksums.sums(files), CARD: _edited_card(run / MODEL) or card}
+    files |= {SUMS: checksums.sums(files), CARD: edited(run / MODEL) or card}
     with written_aside(run / MODEL, OF_MODEL) as aside:
         aside.mkdir()
         for name, content in files.items():
             (aside / name).write_bytes(content)
         keep_problems(recipe, aside)
     return run / MODEL
-
-
-def _edited_card(model: Path) -> bytes | None:
-    """The model card in a folder, if it is not as it was written."""
-    if not (model / CARD).is_file():
-        return None
-    card = (model / CARD).read_bytes()
-    try:
-        written = json.loads((model / CONFIG).read_bytes())["card"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return card
-    return None if checksums.digest(card) == written else card
-
-
-def _card(recipe: Recipe, result: Mapping[str, Any]) -> str:
-    """The model card: what it does, how well, how it was made, how to use it."""
-    fields = recipe.stream.fields()
-    shares = zip(*(result[name].items() for name in ("accuracy", "accuracy_strict", "ceiling")), strict=True)
-    rows = "\n".join(
-        f"| {float(tau):.1%} | {share:.2%} | {strict:.2%} | {ceiling:.2%} |"
-        for (tau, share), (_, strict), (_, ceiling) in shares
-    )
-    return f"""# {result["run"]}: {fields["operation"]} of dimension {fields["dim"]}
-
-An encoder–decoder transformer of {result["parameters"]:,} weights, trained by
-[matstream](https://arxiv.org/abs/2112.01898) {importlib.metadata.version("matstream")} on
-{result["samples_seen"]:,} random problems that were made as it asked for them.
-
-| within | accuracy | strict | ceiling of the encoding |
-|---|---|---|---|
-{rows}
-
-On {result["test_samples"]:,} held-out samples of the stream it was trained on, {result["invalid"]} outputs
-invalid. *Strict* leaves out the published rule's allowances; the *ceiling* is what the exact answer scores
-once it is rounded to the words of `{recipe.tokens.output}`. The stream is
-`{json.dumps(fields)}`, seed {recipe.stream.seed}.
-
-```python
-import matstream
-
-answers = matstream.load("path/of/this/folder").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
-```
-
-It answers matrices like those it was trained on; of others, expect nothing.
-"""

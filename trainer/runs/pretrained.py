@@ -16,7 +16,7 @@ from matstream.shared.operation import Shape
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.scoring import score
 from matstream.shared.wire import flat
-from matstream.trainer.model.solver import Solver, solver_of
+from matstream.trainer.model.inference import Solver, solver_of
 from matstream.trainer.model.transformer import build, device
 from matstream.trainer.recipes.reading import differences
 from matstream.trainer.recipes.recipe import Recipe

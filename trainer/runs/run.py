@@ -20,8 +20,8 @@ from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs import folder as folders
 from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
+from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.recipe import keep_problems, recipe_of
-from matstream.trainer.runs.transfer import start_from
 
 MAX_NAME = 200  # bytes of a run's name: files about it are named after it
 BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)

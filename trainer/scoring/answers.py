@@ -17,7 +17,7 @@ from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import flat, from_batch, select
 from matstream.trainer.client import Client
 from matstream.trainer.learning.loader import StoppedError
-from matstream.trainer.model.solver import Solver
+from matstream.trainer.model.inference import Solver
 from matstream.trainer.runs.folder import OF_ANSWERS
 from matstream.trainer.tokens.tasks import Task, tasks_of_samples
 

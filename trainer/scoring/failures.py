@@ -4,8 +4,8 @@ to the other operations. What is studied of each stands on its page."""
 import numpy as np
 from numpy.typing import NDArray
 
+from matstream.shared.failure_studies import Study, share
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.studies import Study, share
 
 Floats = NDArray[np.float64]
 

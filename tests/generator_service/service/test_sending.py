@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from matstream.generator_service.service import sending
+from matstream.generator_service.service.open_streams import Slots
 from matstream.generator_service.service.sending import PIECE_BYTES, arrow
-from matstream.generator_service.service.slots import Slots
 from matstream.generator_service.stream import generate
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import read_stream

@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import matstream
-from matstream.trainer.learning.state import Position
 from matstream.trainer.learning.train import _patience, _signals
+from matstream.trainer.learning.training_state import Position
 from matstream.trainer.recipes.reading import recipe_names
 from matstream.trainer.recipes.recipe import FetchSection
 from matstream.trainer.runs import checkpoints

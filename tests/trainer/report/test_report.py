@@ -14,8 +14,8 @@ from matstream.trainer import report
 from matstream.trainer.recipes.reading import read_recipe, write_recipe
 from matstream.trainer.report import figures
 from matstream.trainer.report.cases import cases
-from matstream.trainer.report.findings import read_findings
-from matstream.trainer.report.published import published
+from matstream.trainer.report.published_results import published
+from matstream.trainer.report.reading import read_findings
 from matstream.trainer.scoring import failures
 from matstream.trainer.tokens.tasks import tasks_of
 

@@ -10,7 +10,7 @@ from torch import nn
 from matstream.shared.errors import UserError
 from matstream.trainer.runs import checkpoints, weights
 from matstream.trainer.runs.weights import CheckpointError
-from tests.trainer.signing import sign
+from tests.trainer.checksums import sign
 
 
 def _model(seed: int) -> nn.Module:

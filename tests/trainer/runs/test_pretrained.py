@@ -20,10 +20,10 @@ from matstream.trainer.model.transformer import build
 from matstream.trainer.recipes.reading import read_recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.export import export
+from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.recipe import recipe_of
-from matstream.trainer.runs.transfer import start_from
 from matstream.trainer.scoring.answers import answers
-from tests.trainer.signing import sign
+from tests.trainer.checksums import sign
 
 ROOT = Path(__file__).parents[3]
 EIGENVALUES = StreamSpec(operation="eigenvalues", dim=3)

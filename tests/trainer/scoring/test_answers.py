@@ -10,7 +10,7 @@ from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import flat
 from matstream.trainer.client import Client
 from matstream.trainer.learning.loader import StoppedError
-from matstream.trainer.model.solver import Solver
+from matstream.trainer.model.inference import Solver
 from matstream.trainer.report.cases import first_case
 from matstream.trainer.scoring.answers import answers, save, summaries
 from matstream.trainer.tokens.tasks import tasks_of

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from matstream.shared.scoring import TOLERANCES
 from matstream.shared.spec import IntRange, StreamSpec
 from matstream.trainer.recipes.recipe import Recipe
-from matstream.trainer.report.published import Published, published
+from matstream.trainer.report.published_results import Published, published
 from matstream.trainer.runs.folder import METRICS
 from matstream.trainer.runs.metrics import read_metrics
 from matstream.trainer.runs.recipe import recipe_of

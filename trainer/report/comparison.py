@@ -5,8 +5,8 @@ from typing import Any
 
 from matstream.shared.scoring import TOLERANCES
 from matstream.trainer.display.formatting import DASH, number, percent
-from matstream.trainer.report.findings import RIGHT, Findings, other_than
 from matstream.trainer.report.markup import Markup, element, joined, table
+from matstream.trainer.report.reading import RIGHT, Findings, other_than
 
 EXPLAINED = """\
 Right is what the published rule counts as right: an error in l1 below the tolerance, or every word as in the

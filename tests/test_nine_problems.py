@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import nine
+from bench import nine_problems
 
 STAND_IN = """
 import json, pathlib, signal, sys, time
@@ -51,7 +51,7 @@ def place(tmp_path, monkeypatch) -> Path:
     (tmp_path / "matstream_stand_in.py").write_text(STAND_IN)
     (tmp_path / "docs").mkdir()
     (tmp_path / "shares").write_text(json.dumps(SHARES))
-    monkeypatch.setattr(nine, "MATSTREAM", [sys.executable, str(tmp_path / "matstream_stand_in.py")])
+    monkeypatch.setattr(nine_problems, "MATSTREAM", [sys.executable, str(tmp_path / "matstream_stand_in.py")])
     for key in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{key}_NAME", "a")
         monkeypatch.setenv(f"GIT_{key}_EMAIL", "a@example.org")
@@ -67,8 +67,8 @@ def trained(place: Path) -> list[str]:
 def test_nine_trains_every_problem_anew_and_writes_its_table(place):
     for name in ("nine-svd-seed-2", "nine-lives"):
         (place / "runs" / name).mkdir(parents=True)
-    nine.main()
-    assert trained(place) == [f"nine-{problem} anew" for problem in nine.PROBLEMS]
+    nine_problems.main()
+    assert trained(place) == [f"nine-{problem} anew" for problem in nine_problems.PROBLEMS]
     assert not (place / "runs/nine-svd-seed-2").exists()  # of an earlier time
     assert (place / "runs/nine-lives").exists()  # somebody else's
     text = (place / "runs/nine/RESULTS.md").read_text()
@@ -79,8 +79,8 @@ def test_nine_trains_every_problem_anew_and_writes_its_table(place):
 
 
 def test_more_adds_seeds_of_the_three_that_did_worst_and_another_precision(place):
-    nine.main()
-    nine.main(more=True)
+    nine_problems.main()
+    nine_problems.main(more=True)
     seeds = [f"nine-{name}-seed-{n} anew" for name in ("svd", "inverse", "matmul") for n in (1, 2)]
     assert trained(place)[11:] == ["nine-eigenvalues-bf16 anew", "nine-matmul-bf16 anew", *seeds]
     text = (place / "docs/RESULTS.md").read_text()
@@ -92,29 +92,29 @@ def test_more_adds_seeds_of_the_three_that_did_worst_and_another_precision(place
 
 
 def test_a_problem_or_a_seed_that_misses_the_goal_is_named_and_fails(place):
-    nine.main()
+    nine_problems.main()
     (place / "shares").write_text(json.dumps(SHARES | {"nine-inverse-seed-2": 0.899}))
     with pytest.raises(SystemExit, match="Under 90% at 5%: inverse-seed-2"):
-        nine.main(more=True)
+        nine_problems.main(more=True)
     assert "Under 90% at 5%: inverse-seed-2." in (place / "docs/RESULTS.md").read_text()
 
 
 def test_more_needs_all_nine_of_the_same_commit(place):
     with pytest.raises(SystemExit, match=r"runs/nine-transpose.*run make nine first"):
-        nine.main(more=True)
-    nine.main()
+        nine_problems.main(more=True)
+    nine_problems.main()
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "b"], check=True)
     with pytest.raises(SystemExit, match=r"the runs are of commit [0-9a-f]{12}, this is [0-9a-f]{12}"):
-        nine.main(more=True)
+        nine_problems.main(more=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, number):
-    nine.main()
+    nine_problems.main()
     (place / "slow").touch()
-    code = f"from bench import nine; nine.MATSTREAM = {nine.MATSTREAM}; import signal\n"
+    code = f"from bench import nine; nine_problems.MATSTREAM = {nine_problems.MATSTREAM}; import signal\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "signal.signal(signal.SIGTERM, nine._end)\nnine.main(more=True)"
+    code += "signal.signal(signal.SIGTERM, nine_problems._end)\nnine.main(more=True)"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
@@ -133,6 +133,6 @@ def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, numb
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # nobody is left
     (place / "slow").unlink()
-    nine.main(more=True)
+    nine_problems.main(more=True)
     assert "nine-svd-seed-1 resumed" in trained(place)
     assert trained(place).count("nine-eigenvalues-bf16 anew") == 1

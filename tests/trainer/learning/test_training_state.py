@@ -8,11 +8,11 @@ import torch
 
 from matstream.shared.errors import UserError
 from matstream.trainer.learning.loader import Batch
-from matstream.trainer.learning.state import State, TrainingError
+from matstream.trainer.learning.training_state import State, TrainingError
 from matstream.trainer.recipes.reading import read_recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.run import Run
-from tests.trainer.signing import sign
+from tests.trainer.checksums import sign
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def state_file(run: Run) -> Path:
 
 def test_a_loss_diverges_when_it_is_far_above_that_of_guessing_however_low_it_began(run, monkeypatch):
     losses = iter([0.001, 0.02, 100.0])
-    monkeypatch.setattr("matstream.trainer.learning.state.backward", lambda *_: torch.tensor(next(losses)))
+    monkeypatch.setattr(
+        "matstream.trainer.learning.training_state.backward", lambda *_: torch.tensor(next(losses))
+    )
     state, batch = State(run), Batch(*torch.zeros(3, 1, dtype=torch.int64))
     for _ in range(2):
         state.step(batch)
@@ -47,7 +49,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_said_in_a_sentence(run, monkey
     def full(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("matstream.trainer.learning.state.backward", full)
+    monkeypatch.setattr("matstream.trainer.learning.training_state.backward", full)
     with pytest.raises(TrainingError, match=r"training\.batch_size=64 in training\.accumulate=1 parts"):
         State(run).step(Batch(*torch.zeros(3, 1, dtype=torch.int64)))
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from matstream.shared.errors import UserError
 from matstream.trainer.learning.loader import Batch
 from matstream.trainer.learning.optimiser import Average, Optimiser, backward, learning_rate
-from matstream.trainer.model.solver import Solver, solver_of
+from matstream.trainer.model.inference import Solver, solver_of
 from matstream.trainer.model.transformer import build, device
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.folder import CHECKPOINTS
+from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.run import Run
-from matstream.trainer.runs.transfer import start_from
 
 DIVERGED = 5.0  # times the loss of guessing
 

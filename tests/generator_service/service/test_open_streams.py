@@ -6,7 +6,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from matstream.generator_service.service import slots as module
-from matstream.generator_service.service.slots import Slots
+from matstream.generator_service.service.open_streams import Slots
 
 
 async def stream(slots, client, held, size=0, stalls=False):

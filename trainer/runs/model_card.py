@@ -1,0 +1,56 @@
+"""The model card: what a model does, how well, how it was made, how to use it."""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matstream.trainer.recipes.recipe import Recipe
+from matstream.trainer.runs import checksums
+from matstream.trainer.runs.folder import CARD, CONFIG
+
+
+def written(recipe: Recipe, result: Mapping[str, Any]) -> str:
+    """The card of a recipe's model, with its result, as Markdown."""
+    fields = recipe.stream.fields()
+    shares = zip(*(result[name].items() for name in ("accuracy", "accuracy_strict", "ceiling")), strict=True)
+    rows = "\n".join(
+        f"| {float(tau):.1%} | {share:.2%} | {strict:.2%} | {ceiling:.2%} |"
+        for (tau, share), (_, strict), (_, ceiling) in shares
+    )
+    return f"""# {result["run"]}: {fields["operation"]} of dimension {fields["dim"]}
+
+An encoder–decoder transformer of {result["parameters"]:,} weights, trained by
+[matstream](https://arxiv.org/abs/2112.01898) {importlib.metadata.version("matstream")} on
+{result["samples_seen"]:,} random problems that were made as it asked for them.
+
+| within | accuracy | strict | ceiling of the encoding |
+|---|---|---|---|
+{rows}
+
+On {result["test_samples"]:,} held-out samples of the stream it was trained on, {result["invalid"]} outputs
+invalid. *Strict* leaves out the published rule's allowances; the *ceiling* is what the exact answer scores
+once it is rounded to the words of `{recipe.tokens.output}`. The stream is
+`{json.dumps(fields)}`, seed {recipe.stream.seed}.
+
+```python
+import matstream
+
+answers = matstream.load("path/of/this/folder").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
+```
+
+It answers matrices like those it was trained on; of others, expect nothing.
+"""
+
+
+def edited(model: Path) -> bytes | None:
+    """The model card in a folder, if it is not as it was written."""
+    if not (model / CARD).is_file():
+        return None
+    card = (model / CARD).read_bytes()
+    try:
+        written = json.loads((model / CONFIG).read_bytes())["card"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return card
+    return None if checksums.digest(card) == written else card
