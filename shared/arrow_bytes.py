@@ -1,7 +1,7 @@
-"""The bytes of a stream on their way to Arrow: bounded, and refused where Arrow would make far more of them.
+"""A guard between a stream and Arrow: it limits how many bytes Arrow reads, and refuses compressed messages.
 
-Arrow believes what a message says of itself: a few forged bytes let it read without end, and a compressed
-body lets it unpack gigabytes from kilobytes. Ours are never compressed.
+Arrow trusts what a message says about itself: a few forged bytes make it read without end, and a compressed
+body makes it unpack gigabytes from kilobytes. The messages of matstream are never compressed.
 """
 
 import struct
@@ -10,7 +10,7 @@ from typing import Protocol
 from matstream.shared.errors import UserError
 
 _CONTINUATION = 0xFFFFFFFF
-_PREFIX = 8  # bytes: the continuation mark, and the length of the metadata
+_PREFIX = 8  # bytes: the continuation mark and the length of the metadata
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # types of a message's header
 
 
@@ -25,7 +25,7 @@ class Source(Protocol):
 
 
 class ArrowBytes:
-    """A source as Arrow may read it: of at most `most` bytes, its messages uncompressed.
+    """A source for Arrow to read from: it gives at most `most` bytes, and only uncompressed messages.
 
     It remembers the last 8 bytes that were read, and the error that ended the reading.
     """
@@ -35,7 +35,7 @@ class ArrowBytes:
     def __init__(self, source: Source, most: int) -> None:
         self._source = source
         self._most = most
-        self._head = bytearray()  # of the message that is being read: its prefix and its metadata
+        self._head = bytearray()  # prefix and metadata of the message that is being read
         self._head_size = _PREFIX
         self._body_left = 0
         self.last = b""
@@ -47,7 +47,9 @@ class ArrowBytes:
         parts, missing = [], size
         try:
             if size > self._most:
-                raise WireError("the stream is damaged: it says it is longer than what was asked for can be")
+                raise WireError(
+                    "the stream is damaged: it claims to be longer than what was asked for can be"
+                )
             self._most -= size
             while missing > 0 and (part := self._source.read(missing)):
                 parts.append(part)
@@ -61,7 +63,8 @@ class ArrowBytes:
         return data
 
     def _follow(self, data: memoryview) -> None:
-        """Follow the messages: each has a prefix, metadata of the length that this says, and a body."""
+        """Keep track of messages: each has a prefix, metadata of the length that the prefix gives, and a
+        body."""
         while data:
             if self._body_left:
                 skipped = min(self._body_left, len(data))
@@ -79,14 +82,17 @@ class ArrowBytes:
             if mark != _CONTINUATION or length < 0:
                 raise WireError("the stream is damaged: no message begins where one should")
             self._head_size += length
-        if len(self._head) == self._head_size:  # of metadata too, or of the end mark, which has none
+        if len(self._head) == self._head_size:  # the metadata is complete too, or the end mark has none
             if self._head_size > _PREFIX:
                 self._body_left = _body_of(memoryview(self._head)[_PREFIX:])
             self._head, self._head_size = bytearray(), _PREFIX
 
 
 def _body_of(metadata: memoryview) -> int:
-    """The bytes of a message's body. Raises WireError for one that is compressed, or for no metadata."""
+    """The length of a message's body in bytes.
+
+    Raises WireError if the message is compressed or its metadata cannot be read.
+    """
     try:
         message = _followed(metadata, 0)
         kind = _number("<B", metadata, _field(metadata, message, 1))
@@ -97,14 +103,14 @@ def _body_of(metadata: memoryview) -> int:
             header = _followed(metadata, _field(metadata, header, 1))
         compressed = kind in (_DICTIONARY_BATCH, _RECORD_BATCH) and _field(metadata, header, 3)
     except struct.error:
-        raise WireError("the stream is damaged: a message's metadata are none") from None
+        raise WireError("the stream is damaged: the metadata of a message cannot be read") from None
     if compressed or size < 0:
-        raise WireError("the stream is damaged: a message of it is compressed, or of no size")
+        raise WireError("the stream is damaged: a message is compressed or has a negative size")
     return size
 
 
 def _field(buffer: memoryview, table: int, number: int) -> int:
-    """Where field `number` of a FlatBuffers table stands, 0 if it has its default.
+    """The position of field `number` of a FlatBuffers table, or 0 if the field is left at its default.
 
     (FlatBuffers internals: a table begins with the distance to its vtable, which has the fields' offsets.)
     """
@@ -115,7 +121,7 @@ def _field(buffer: memoryview, table: int, number: int) -> int:
 
 
 def _followed(buffer: memoryview, position: int) -> int:
-    """Where the offset at a position leads."""
+    """The position to which the offset stored at `position` leads."""
     return position + _number("<I", buffer, position)
 
 

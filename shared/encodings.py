@@ -1,5 +1,6 @@
-"""Numbers to token ids and back, as *Linear algebra with transformers* writes them.
+"""Numbers to token ids and back, as *Linear algebra with transformers* (arXiv 2112.01898) writes them.
 
+A word is a token of an encoding, and its id is its place in the encoding's vocabulary.
 The functions are array-API code: NumPy arrays and torch tensors, on any device, give the same ids.
 """
 
@@ -33,7 +34,8 @@ class Encoding:
     """A way to write a number in a fixed count of words.
 
     `slots[s]` is the half-open range of ids that may stand in slot s; ids index `vocabulary`. Magnitudes from
-    `smallest` to `largest` are written to all digits.
+    `smallest` to `largest` are written with all `digits` digits (near `smallest`, with 3 if `digits` is
+    more).
     """
 
     name: str
@@ -51,28 +53,28 @@ class Encoding:
 
     @property
     def empty(self) -> int | None:
-        """The id of the empty word, for a slot that is not used; None where every slot always is."""
+        """The id of the empty word, which fills unused slots; None if every slot is always used."""
         return self.vocabulary.index("") if "" in self.vocabulary else None
 
     def encode(self, values: Array) -> Array:
         """Write float64 `values` (...) as int64 ids (..., words_per_number).
 
-        Magnitudes below 1e-98 are written as zero. Raises EncodingError, a ValueError, for a value that is
-        not finite or too large to write.
+        Magnitudes below 1e-98 (FP15: 5e-10) are written as zero. Raises EncodingError, a ValueError, for a
+        value that is not finite, or too large to write (FP15 writes NaN or -NaN instead, read as ±1e9).
         """
         values = _as_array(values)
         xp = array_api_compat.array_namespace(values)
         return self._encode(xp, xp.astype(values, xp.float64))
 
     def decode(self, ids: Array) -> Array:
-        """Read ids (..., words_per_number) as float64 values (...), NaN where the words are no number."""
+        """Read ids (..., words_per_number) as float64 values (...), NaN where the words form no number."""
         ids = _as_array(ids)
         if ids.shape[-1] != self.words_per_number:
             raise ValueError(f"ids of shape {tuple(ids.shape)}: must be (..., {self.words_per_number})")
         return self._decode(array_api_compat.array_namespace(ids), ids)
 
     def round(self, values: Array) -> Array:
-        """The values as a reader of their words knows them."""
+        """The values as they are read back from their words."""
         return self.decode(self.encode(values))
 
 
@@ -98,7 +100,7 @@ def matrix_words(encoding: Encoding, matrix: Array) -> list[str]:
 
 @lru_cache
 def _positional(base_digits: int, name: str, digits: int) -> Encoding:
-    """Sign, mantissa in words of `base_digits` digits, exponent: P10 and P1000."""
+    """P10 and P1000: a sign, a mantissa in words of `base_digits` digits, and an exponent."""
     base = 10**base_digits
     mantissa_words = -(-digits // base_digits)
     vocabulary = (
@@ -151,7 +153,7 @@ def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
 
 @lru_cache
 def _balanced(name: str, digits: int) -> Encoding:
-    """Signed mantissa and exponent: B1999."""
+    """B1999: a signed mantissa and an exponent."""
     most = 10**digits - 1
     vocabulary = (
         *(f"N{m}" for m in range(-most, most + 1)),
@@ -185,7 +187,8 @@ def _decode_balanced(most: int, xp: Any, ids: Array) -> Array:
     return xp.where(valid, value, xp.full_like(value, float("nan")))
 
 
-# FP15: its words are all m·10^0, then for each e from 1 to 15 the m·10^e of three digits, negative first
+# The words of FP15: m·10^0 for each m from -999 to 999; then, for each e from 1 to 15, m·10^e for each m of
+# three digits, the negative ones first.
 _FLOAT_EXPONENTS = range(16)
 _FLOAT_UNIT = -9  # the power of ten that e = 0 stands for
 _FLOAT_NAN = 1999 + 15 * 1800
@@ -193,7 +196,7 @@ _FLOAT_NAN = 1999 + 15 * 1800
 
 @lru_cache
 def _floating(name: str, digits: int) -> Encoding:
-    """Signed mantissa and exponent in one word: FP15."""
+    """FP15: a signed mantissa and an exponent in one word."""
     three_digits = [*range(-999, -99), *range(100, 1000)]
     vocabulary = (
         *(f"N{m}e0" for m in range(-999, 1000)),
@@ -233,15 +236,15 @@ def _decode_floating(xp: Any, ids: Array) -> Array:
 
 
 def _significand(xp: Any, values: Array, digits: int, least: int, smallest: float) -> tuple[Array, Array]:
-    """Round to m·10^e with int64 m of `digits` digits (fewer where e is the least), or m = e = 0 where the
-    magnitude is under the smallest."""
+    """Round each value to m·10^e, and return m and e as int64. m has `digits` digits, or fewer where e is at
+    its lower limit `least`; m = e = 0 where the magnitude is below `smallest`."""
     magnitude = xp.abs(values)
     finite = xp.isfinite(magnitude)
     if not bool(xp.all(finite)):
         raise EncodingError(f"cannot write {float(values[~finite][0])}: must be finite")
     written = magnitude >= smallest
     magnitude = xp.where(written, magnitude, xp.ones_like(magnitude))
-    # decimal exponent of the leading digit, settled by comparison with literal powers of ten
+    # the decimal exponent of the leading digit, found by comparison with literal powers of ten
     leading = xp.searchsorted(_powers(xp, magnitude), magnitude, side="right") - 1 - _POWER_OF_0
     # at the lower end of the exponents the mantissa loses digits
     exponent = xp.clip(xp.astype(leading, xp.int64) - (digits - 1), least, None)
@@ -285,7 +288,7 @@ def _as_array(values: Any) -> Array:
     return values if array_api_compat.is_array_api_obj(values) else np.asarray(values)
 
 
-# name -> the encoding of a number of digits, and the numbers of digits it may have
+# name -> a function (name, digits) that makes the encoding, and the numbers of digits it may have
 ENCODINGS: dict[str, tuple[Callable[[str, int], Encoding], range]] = {
     "P10": (partial(_positional, 1), range(2, 10)),
     "P1000": (partial(_positional, 3), range(2, 10)),

@@ -41,18 +41,19 @@ def shortened(value: object) -> str:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """What somebody else says, as it may be shown: one line of at most so many printable characters."""
+    """A text from elsewhere, made safe to show: one line of at most `most` printable characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as it may be shown, or its kind if it says nothing."""
+    """The first line of an error's message, made safe to show, or the error's type if it has no message."""
     return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
 
 
 def conflict(field: str, value: object, reason: str) -> PydanticCustomError:
-    """For a validator: a rule over several fields is broken, and `field` is the one to blame."""
+    """The error that a validator raises if a rule over several fields is broken; `field` is the one to
+    blame."""
     about = {"said": f"{field}={value!r}: {reason}", "field": field, "value": value, "reason": reason}
     return PydanticCustomError("conflict", "{said}", about)
 
@@ -72,7 +73,9 @@ def explain(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list
                 owner = owner.model_fields[section].annotation
             names = ", ".join(owner.model_fields)
             message = (
-                f"is not a known name; known are {names}" if names else "is not known: there are none here"
+                f"is not a known name; known are {names}"
+                if names
+                else "is not known: no name is allowed here"
             )
         elif item["type"] == "conflict":
             field = ".".join([*map(str, item["loc"]), item["ctx"]["field"]])

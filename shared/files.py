@@ -12,23 +12,25 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import EISDIR, ELOOP, ENOLCK, ENOSYS, EWOULDBLOCK
 from pathlib import Path
 
-_ROOM = re.compile(r"\.(.+)\.matstream-(?:[0-9]+|lock)")  # where NAME is written, or held; nobody else's name
-_REPLACED = ".replaced"  # in the room of a folder that takes another's place: that other one
-_OWN = ".own"  # beside it: which of its files are not to be kept
-_HELD_SECONDS = 60  # after which a file that another process holds is given up
+# A room is the hidden folder beside NAME in which NAME is written, or by which it is locked; no other program
+# uses such a name.
+_ROOM = re.compile(r"\.(.+)\.matstream-(?:[0-9]+|lock)")
+_REPLACED = ".replaced"  # in the room of a folder that replaces another: the folder that was replaced
+_OWN = ".own"  # beside it: a regular expression of its files that are not to be kept
+_HELD_SECONDS = 60  # how long to wait for a path that another process has locked
 
 
 @contextmanager
 def written_aside(path: Path, own: str = "") -> Iterator[Path]:
-    """A path for a file or a folder that takes the place of `path` once the body is done.
+    """Yield a path at which to write a file or a folder; it takes the place of `path` once the body is done.
 
-    If the body raises, what was at `path` is left as it was, and nothing beside it; a process that is killed
-    leaves a folder `.NAME.matstream-PID`, removed when `path` is written again. A folder that takes another's
-    place is given that one's files, which others may have put there, but for those whose path in it matches
-    the regular expression `own`. A file keeps the permissions of the one it replaces. A link is followed; a
-    device or a pipe is written to directly.
+    If the body raises, what was at `path` stays as it was, and nothing is left beside it. A process that is
+    killed leaves a folder `.NAME.matstream-PID`, which is removed when `path` is written again. A folder that
+    replaces another one takes over its files, which other programs may have put there, except those whose
+    path inside it matches the regular expression `own`. A file keeps the permissions of the file it replaces.
+    A link is followed; a device or a pipe is written to directly.
 
-    Raises IsADirectoryError for a file that would take a folder's place. An OSError names `path`.
+    Raises IsADirectoryError if a file would replace a folder. An OSError names `path`.
     """
     with naming(path):
         path = _resolved(path)
@@ -43,7 +45,7 @@ def written_aside(path: Path, own: str = "") -> Iterator[Path]:
                 (room / _OWN).write_text(own, encoding="utf-8")
                 with turn(path):
                     if path.is_dir():
-                        path.rename(room / _REPLACED)  # of it, what is not our own is brought back at the end
+                        path.rename(room / _REPLACED)  # what is not our own in it is brought back at the end
                     aside.rename(path)
                 return
             if path.is_dir():
@@ -54,10 +56,10 @@ def written_aside(path: Path, own: str = "") -> Iterator[Path]:
 
 
 def remove_remains(folder: Path, name: str | None = None) -> None:
-    """Remove what processes that were killed left half written in a folder; of a `name`, if that is given.
+    """Remove what killed processes left half written in a folder: everything, or only what belongs to `name`.
 
-    What a living process writes is locked, and left alone; its number says little where several containers
-    write to one folder.
+    What a living process writes is locked, and is left alone. (Its process id would not tell that it is
+    alive, since several containers may write to one folder.)
     """
     for room in folder.glob(".*.matstream-*"):
         found = _ROOM.fullmatch(room.name)
@@ -69,9 +71,10 @@ def remove_remains(folder: Path, name: str | None = None) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if only it is missing, until the body is done or the process ends, however it does.
+    """Lock a folder until the body is done or the process ends in any way. The folder is made if it is
+    missing.
 
-    Raises BlockingIOError if another process holds it.
+    Raises BlockingIOError if another process has locked it, FileNotFoundError if its parent is missing.
     """
     while True:
         with suppress(FileExistsError):
@@ -79,9 +82,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            if folder.is_symlink():  # that leads nowhere
+            if folder.is_symlink():  # a link that leads nowhere
                 raise
-            continue  # removed just now
+            continue  # another process removed it just now
         try:
             _flock(descriptor, folder)
             if _is_at(folder, descriptor):
@@ -93,9 +96,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(path: Path) -> Iterator[None]:
-    """Hold what is at a path, to read it and write it anew, once no other process holds it so.
+    """Lock a path, to read what is there and write it anew; wait while another process has it locked.
 
-    Raises BlockingIOError if another process does not let go of it within a minute.
+    Raises BlockingIOError if another process does not release it within a minute.
     """
     lock = path.with_name(f".{path.name}.matstream-lock")
     given_up = time.monotonic() + _HELD_SECONDS
@@ -112,8 +115,8 @@ def turn(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path, names: Collection[str]) -> None:
-    """Remove a folder's files of these names, and the folder unless others have something in it; of a link to
-    one, the link."""
+    """Remove the files of these names from a folder, and then the folder if it is empty; if the folder is a
+    link, remove only the link."""
     if path.is_symlink():
         path.unlink()
         return
@@ -124,7 +127,7 @@ def remove(path: Path, names: Collection[str]) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError that names no file, or one written aside, name `path`."""
+    """Make an OSError name `path` if it names no file, or a file in the room where `path` is written."""
     try:
         yield
     except OSError as error:
@@ -138,13 +141,13 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _room(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that this process holds, to write in; removed afterwards."""
+    """Make and lock a folder beside `path` to write in; it is removed afterwards."""
     with ExitStack() as held:
         for number in itertools.count(os.getpid()):
             room = path.with_name(f".{path.name}.matstream-{number}")
-            with suppress(BlockingIOError):  # of a process of this number in another container
+            with suppress(BlockingIOError):  # a process of this id in another container has it
                 held.enter_context(locked(room))
-                if not any(room.iterdir()):  # it holds nothing that could not be put back
+                if not any(room.iterdir()):  # else it holds files that could not be put back
                     break
                 held.close()
         try:
@@ -154,8 +157,9 @@ def _room(path: Path) -> Iterator[Path]:
 
 
 def _clear(room: Path, path: Path) -> None:
-    """Remove a room in which `path` was written, once what stood at `path` is back there, but for what was
-    written anew. May be interrupted, and done again. What cannot be put back stays in the room."""
+    """Remove a room in which `path` was written, after putting the files of a replaced folder back at `path`,
+    except those that were written anew. It may be interrupted and done again. The room stays if it still
+    holds files that cannot be put back."""
     replaced = room / _REPLACED
     if replaced.is_dir():
         own = re.compile((room / _OWN).read_text(encoding="utf-8"))
@@ -168,8 +172,8 @@ def _clear(room: Path, path: Path) -> None:
 
 
 def _bring_back(old: Path, new: Path, own: re.Pattern[str], place: str = "") -> bool:
-    """Move the files in a folder, but those whose `place` in it is an own one, to a new folder that has none
-    of that place. Returns whether all found theirs."""
+    """Move the files of the folder `old` to the folder `new`, except those whose path inside it, `place`,
+    matches `own`. Returns False if a file could not be moved, because its path in `new` is taken."""
     if _is_folder(old):
         entries = list(old.iterdir())
         if entries or os.path.lexists(new):
@@ -206,12 +210,12 @@ def _flock(descriptor: int, folder: Path) -> None:
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
-    except RuntimeError:  # as Python 3.11 says it
+    except RuntimeError:  # how Python 3.11 reports a loop of links
         raise OSError(ELOOP, os.strerror(ELOOP), str(path)) from None
 
 
 def _is_special(path: Path) -> bool:
-    """Whether there is something that is neither a file nor a folder; looked at once, as it may be moved."""
+    """Whether there is something that is neither a file nor a folder; one look, since it may be moved."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -224,7 +228,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether an open file or folder is still the one at a path."""
+    """Whether an open file or folder is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

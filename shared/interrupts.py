@@ -1,4 +1,4 @@
-"""Ctrl-C while libraries load."""
+"""What Ctrl-C does while libraries are imported."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 def loading() -> Iterator[None]:
     """For a body of imports: Ctrl-C ends the process at once, since libraries may lose the exception.
 
-    Where Ctrl-C is ignored, as in the background of a script, or is seen to by others, it stays so.
+    If Ctrl-C is ignored, as in a background job of a script, or has another handler, that is left unchanged.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -1,7 +1,7 @@
 """What an operation is: everything that the program knows about one problem of linear algebra.
 
-Each of our own has a page in shared/operations. m and n are the rows and columns of the first operand, B is
-the batch. Only `target` and the shapes are needed; all else has a default that fits any function.
+Each operation that comes with matstream has a module in shared/operations. m and n are the rows and columns
+of the first operand, B is the number of samples in a batch. The defaults of fields fit any function.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Shape = tuple[int, int]
 
 
 class Operand(NamedTuple):
-    """A matrix of the input, or a vector, which has one column and no structure."""
+    """A matrix of the input, or a vector, which has one column and to which no structure applies."""
 
     rows: int
     cols: int
@@ -27,7 +27,7 @@ class Operand(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A matrix of the target: the values, say, above the vectors. Parts stand below one another."""
+    """A matrix of the target. Parts stand below one another, as the eigenvectors below the eigenvalues."""
 
     name: str
     rows: int
@@ -35,15 +35,15 @@ class Part(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Targets (B, p, q), and for each a residual (B,): how far it is from being the answer, 0 if exact."""
+    """Targets (B, p, q), and their residuals (B,): how far each target is from the answer, 0 if exact."""
 
     targets: Floats
     residuals: Floats
 
 
 class Deviation(NamedTuple):
-    """What a prediction's error is measured on: the error matrix Δ, its reference R, by which Δ is measured
-    as a whole, and the scale of each entry, all (B, …)."""
+    """What a prediction's error is computed from, all (B, …): the error matrix Δ, the reference R to which Δ
+    as a whole is compared, and the scale to which each entry of Δ is compared."""
 
     delta: Floats
     reference: Floats
@@ -51,7 +51,7 @@ class Deviation(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """What the page in the browser counts of the targets, and the law that it draws over that (laws.js)."""
+    """What the playground in the browser counts of the targets, and the law it draws over that (laws.js)."""
 
     what: str = "entries"
     law: str | None = None
@@ -77,15 +77,15 @@ def linear(nanoseconds: float) -> Callable[[int, int], float]:
 
 
 def cubic(nanoseconds: float) -> Callable[[int, int], float]:
-    """The cost of LAPACK's work: as measured from 8×8 to 128×128 it grows with m·n, and only later with
-    m·n·k, k = min(m, n)."""
+    """The cost of LAPACK's work: as measured from 8×8 to 128×128, it grows with m·n, and only for larger
+    matrices with m·n·k, k = min(m, n)."""
     return lambda m, n: nanoseconds * m * n * (1 + min(m, n) / 256)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """An operation. Functions of batches keep the batch axis first, so that a sample has the same bits in any
-    batch; those of (inputs, targets, predictions) take (B, m, w), (B, p, q) and (B, p, q)."""
+    """An operation. Its functions of batches have the batch axis first, and give a sample the same bits in
+    any batch; those of (inputs, targets, predictions) take (B, m, w), (B, p, q) and (B, p, q)."""
 
     # what it reads and writes
     input_form: str
@@ -95,21 +95,21 @@ class Operation:
     needs: Literal["general", "square", "symmetric"] = (
         "general"  # square: no `cols`; symmetric: with a spectrum
     )
-    invertible: bool = False  # whether its inputs must be: structures that are always singular are refused
+    invertible: bool = False  # whether inputs must be invertible: always singular structures are refused
 
-    # how it is computed, and how sure one is of it
+    # how it is computed, and how the result is checked
     target: Callable[[Floats], Answers]
-    residual_bound: float | None = None  # a sample above it is drawn again; None: the residual is not known
+    residual_bound: float | None = None  # a sample above it is drawn again; None: targets need only be finite
     not_unique: tuple[str, ...] = ()  # structures whose matrices may have several answers
     unique: Callable[[Floats, Floats], Bools] | None = None  # (inputs, targets) -> (B,); None: always
-    cost: Callable[[int, int], float]  # nanoseconds of one core for a sample, drawing it aside
+    cost: Callable[[int, int], float]  # nanoseconds of one core for a sample, without drawing it
 
-    # how large answers get: (usual size of an entry, largest, m, n) of the input -> both of the target
+    # how large answers get: (usual and largest magnitude of an input's entries, m, n) -> those of a target's
     magnitudes: Callable[[float, float, int, int], tuple[float, float]]
 
-    # how predictions are scored, and studied where they fail
+    # how predictions are scored, and how their failures are studied
     deviation: Callable[[Floats, Floats, Floats], Deviation] = difference
-    beyond: Callable[[Floats, Floats, Floats], Floats] | None = None  # (B,), what `deviation` does not see
+    beyond: Callable[[Floats, Floats, Floats], Floats] | None = None  # (B,), unseen by `deviation`
     study: Callable[[Floats, Floats, Floats, Floats], dict[str, Any]] = failure_studies.entries
 
     histogram: Histogram = ENTRIES
@@ -133,13 +133,13 @@ class Operation:
         return sum(part.rows for part in parts), parts[0].cols
 
     def accepts(self, answers: Answers) -> Bools:
-        """Whether each answer is as sure as it must be, (B,): the others are drawn again."""
+        """Whether each answer is exact enough, (B,); the samples of the others are drawn again."""
         if self.residual_bound is None:
             return np.asarray(np.isfinite(answers.targets).all(axis=(1, 2)))
         return np.asarray(answers.residuals <= self.residual_bound)
 
     def has_one_answer(self, inputs: Floats, targets: Floats) -> Bools:
-        """Whether each target (B, p, q) is the only one that its input (B, m, w) has, as (B,)."""
+        """Whether each target (B, p, q) is the only answer for its input (B, m, w), as (B,)."""
         if self.unique is None:
             return np.ones(len(targets), dtype=np.bool_)
         return self.unique(inputs, targets)

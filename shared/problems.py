@@ -1,14 +1,15 @@
-"""Problems of one's own: a Python file whose functions, marked as operations or structures, are known from
-then on wherever a name of ours is.
+"""Problems of your own: a Python file marks functions as operations or structures, and from then on their
+names can be used wherever the name of a built-in one can.
 
     @matstream.operation(target=lambda m, n: (1, 1), square=True)
     def determinant(a):  # (B, n, n) float64 -> (B, 1, 1)
         \"\"\"det A\"\"\"
         return np.linalg.det(a)[:, None, None]
 
-A file is code of whoever runs the program: it is named on the command line or in MATSTREAM_PROBLEMS, and
-never taken from a client, a stream or a model of somebody else's. A hash of it is part of what every stream
-of its problems says of itself, so that two sides with different files refuse each other."""
+To read a file is to execute it. Files are named on the command line or in MATSTREAM_PROBLEMS, and are never
+taken from a client or a stream. But loading the folder of a run or of an exported model executes the Python
+files in its problems/ folder: load only folders that you trust. Every stream of such problems carries a hash
+of the file, so that a generator and a trainer with different files refuse each other."""
 
 import hashlib
 import importlib.util
@@ -36,7 +37,7 @@ Function = Callable[[Floats], Any]
 VARIABLE = "MATSTREAM_PROBLEMS"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TRIED = 7  # samples that a function is tried with when it is read
+_TRIED = 7  # samples with which a function is tried when its file is read
 
 
 class File(NamedTuple):
@@ -48,14 +49,14 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Structure:
-    """An ensemble of one's own: how many uniforms a matrix takes, and how it is made of them."""
+    """A structure of your own: how many uniforms a matrix takes, and how it is made of them."""
 
     words: Callable[[int, int], int]
     draw: Callable[[Floats, int, int], Floats]
 
 
-STRUCTURES: dict[str, Structure] = {}  # of one's own
-_HASHES: dict[str, str] = {}  # operation or structure -> 16 hex digits over the file it came from
+STRUCTURES: dict[str, Structure] = {}  # those of files that were read
+_HASHES: dict[str, str] = {}  # operation or structure -> hash of the file it came from, 16 hex digits
 FILES: dict[str, File] = {}  # the files that were read, by their hashes
 _reading: list[str] = []  # the hash of the file that is being read
 
@@ -73,15 +74,17 @@ def operation(
 ) -> Callable[[Function], Function]:
     """Mark a function of inputs (B, m, w) that returns targets (B, p, q) as an operation.
 
-    `target` maps m and n, the rows and columns of its first matrix, to p and q. It is given matrices (m, n),
-    or several side by side, whose shapes `operands` maps m and n to; square ones, or symmetric ones. Its name
-    is the function's, or `name`; its docstring says what it computes.
+    `target` maps m and n, the rows and columns of the first matrix of an input, to p and q. An input is one
+    matrix (m, n), or several side by side, whose shapes `operands` returns for m and n; they are square ones
+    with `square`, symmetric ones with `symmetric`. The operation has the name of the function, or `name`; the
+    first line of the function's docstring says what it computes.
 
-    `residual` (inputs, targets) -> (B,) says how far each target is from being the answer, and a sample is
-    drawn again where that is over `residual_bound`; without it the residual is NaN, and a sample is drawn
-    again where its target is not finite. `more` are other fields of matstream.shared.operation.Operation,
-    such as `deviation`, what errors are measured on; by default predictions are scored by their relative l1
-    error."""
+    `residual` (inputs, targets) -> (B,) says how far each target is from the answer, and a sample is drawn
+    again if that is over `residual_bound`. Without them the residual is NaN, and a sample is drawn again if
+    its target is not finite. `more` are other fields of matstream.shared.operation.Operation, such as
+    `deviation`, from which errors are computed; by default predictions are scored by their relative l1 error.
+
+    Raises UserError for a name that is taken or not allowed, and if a first try of the function fails."""
 
     def mark(function: Function) -> Function:
         own = name or function.__name__
@@ -124,7 +127,8 @@ def structure(
     """Mark a function of uniforms (B, words) in (0, 1), m and n that returns matrices (B, m, n) as a
     structure.
 
-    `words` maps m and n to the number of uniforms that one matrix takes.
+    `words` maps m and n to the number of uniforms that one matrix takes. Raises UserError for a name that is
+    taken or not allowed, and if a first try of the function fails.
     """
 
     def mark(function: Callable[..., Floats]) -> Callable[..., Floats]:
@@ -154,11 +158,11 @@ def structure(
 
 
 def read_problems(places: Iterable[str] = ()) -> None:
-    """Read the operations and structures of Python files, or of modules by their names, and of those that
-    MATSTREAM_PROBLEMS in the environment names, separated as in PATH. Each is read once.
+    """Read the operations and structures of Python files, or of modules given by name, and of those that the
+    environment variable MATSTREAM_PROBLEMS names, separated as in PATH. Each file is read once.
 
-    Raises UserError, in one sentence, for what cannot be read, and for a function that raises, returns
-    another shape, no number at all, or for a sample something else in another batch."""
+    Raises UserError, in one sentence, for a file that cannot be read, and for a function that raises, returns
+    a wrong shape or no finite number, or gives the same sample another result in another batch."""
     named = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
     for place in (*named, *places):
         path = _file_of(place)
@@ -170,17 +174,18 @@ def read_problems(places: Iterable[str] = ()) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What lets a child process read the same problems."""
+    """The environment variables with which a child process reads the same files."""
     return {VARIABLE: os.pathsep.join(str(file.path) for file in FILES.values())} if FILES else {}
 
 
 def files_of(names: Iterable[str]) -> list[File]:
-    """The files that some operations and structures came from."""
+    """The files that operations and structures of these names came from."""
     return [FILES[digest] for digest in sorted({_HASHES[name] for name in names if name in _HASHES})]
 
 
 def hash_of(names: Iterable[str]) -> str | None:
-    """What says of which files some operations and structures are, None where all are ours."""
+    """The hash of the file that these operations and structures came from (of several files: their hashes,
+    separated by commas), or None if all are built in."""
     found = sorted({_HASHES[name] for name in names if name in _HASHES})
     return ",".join(found) or None
 
@@ -204,10 +209,10 @@ def _file_of(place: str) -> Path:
 
 
 def _run(place: str, path: Path, content: bytes, digest: str) -> None:
-    """Execute a file, which marks its operations and structures; none of them stays if that fails."""
+    """Execute a file, which marks its operations and structures; if it fails, none of them is kept."""
     module = ModuleType(f"matstream_problems_{digest}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # as a file's own dataclasses, say, look for it
+    sys.modules[module.__name__] = module  # dataclasses in the file, for example, look it up
     before = {*OPERATIONS, *STRUCTURES}
     _reading.append(digest)
     try:
@@ -237,7 +242,7 @@ def _check_name(what: str, name: str, taken: Collection[str]) -> None:
     if name in taken:
         file = FILES.get(_HASHES.get(name, ""))
         raise UserError(
-            f"{what} {name}: is there already{f', from {file.path}' if file else ''}: choose another name"
+            f"{what} {name}: exists already{f', from {file.path}' if file else ''}: choose another name"
         )
 
 
@@ -264,15 +269,15 @@ def _drawn(made: Operation, scale: float, m: int, n: int, count: int) -> NDArray
 
 
 def _try(name: str, made: Operation) -> None:
-    """Call an operation once, at small dimensions."""
+    """Try an operation at small dimensions."""
     for m, n in ((2, 2), (3, 3)) if made.square else ((2, 2), (3, 2), (2, 3)):
         inputs = _drawn(made, 10.0, m, n, _TRIED)
         whole = made.target(inputs)
         shape = made.target_shape(m, n)
         if whole.targets.shape[1:] != shape:
             raise UserError(
-                f"operation {name}: returned {whole.targets.shape[1:]} for m={m}, n={n}: must be {shape}, as "
-                "target says"
+                f"operation {name}: returned targets of shape {whole.targets.shape[1:]} for m={m}, n={n}: "
+                f"must be {shape}, as its `target` says"
             )
         if not np.isfinite(whole.targets).any():
             raise UserError(f"operation {name}: returned no finite number for m={m}, n={n}")
@@ -280,30 +285,30 @@ def _try(name: str, made: Operation) -> None:
 
 
 def _try_structure(name: str, made: Structure) -> None:
-    """Draw from a structure once, at small dimensions."""
+    """Try a structure at small dimensions."""
     for n in (2, 3):
         uniforms = np.random.default_rng(0).uniform(size=(_TRIED, made.words(n, n)))
         whole = made.draw(uniforms, n, n)
         if not np.isfinite(whole).all():
-            raise UserError(f"structure {name}: returned what is no finite number for m={n}, n={n}")
+            raise UserError(f"structure {name}: returned numbers that are not finite for m={n}, n={n}")
         _check_alone(f"structure {name}", made.draw, uniforms, n, n)
 
 
 def _check_alone(
     called: str, function: Callable[[Floats, int, int], Floats], batch: Floats, m: int, n: int
 ) -> None:
-    """Raise UserError if what a function of a batch returns for a sample depends on the others."""
+    """Raise UserError if what a function of a batch returns for a sample depends on the other samples."""
     cut = _TRIED // 2
     halves = np.concatenate([function(part, m, n) for part in (batch[:cut], batch[cut:])])
     if not np.array_equal(halves, function(batch, m, n), equal_nan=True):
         raise UserError(
-            f"{called}: returned something else for the same sample in another batch (m={m}, n={n}): must "
+            f"{called}: returned another result for the same sample in another batch (m={m}, n={n}): must "
             "depend on that sample alone, to the last bit"
         )
 
 
 def _with_cost(made: Operation) -> Operation:
-    """The operation, with the time that it takes here measured."""
+    """The operation with its cost, measured on this machine."""
     inputs = _drawn(made, 10.0, 8, 8, 256)
     begun = time.perf_counter()
     made.target(inputs)

@@ -16,7 +16,7 @@ TOLERANCES = (0.05, 0.02, 0.01, 0.005)
 
 class Scores(NamedTuple):
     """Errors of a batch of predictions, each (B,): relative to the reference R, -1 where R is zero and
-    the prediction is not, NaN where the prediction is no matrix."""
+    the error is not, NaN where the prediction is invalid."""
 
     max: Floats
     l1: Floats
@@ -27,8 +27,8 @@ class Scores(NamedTuple):
 def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) -> Scores:
     """Score a batch of one shape: `inputs` (B, m, w), `targets` and `predictions` (B, p, q).
 
-    Inputs and targets as their encodings round them; an invalid prediction has NaN entries.
-    Raises ValueError for an unknown operation, masked entries or shapes that do not fit.
+    The paper's scores take inputs and targets as their encodings round them. An invalid prediction has NaN
+    entries. Raises ValueError for an unknown operation, masked entries or shapes that do not fit.
     """
     if operation not in OPERATIONS:
         raise ValueError(f"operation={operation!r}: must be one of {', '.join(OPERATIONS)}")
@@ -40,7 +40,7 @@ def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) 
             f"inputs {inputs.shape}, targets {targets.shape}, predictions {predictions.shape}: "
             "must be batches of matrices of equal length, predictions shaped as targets"
         )
-    # a prediction may be absurdly large: a product of it overflows to an infinite, hence wrong, error
+    # a prediction may be absurdly large: its products overflow to an error that is infinite, and so wrong
     with np.errstate(over="ignore", invalid="ignore"):
         delta, reference, entry_scale = OPERATIONS[operation].deviation(inputs, targets, predictions)
         size, scale = _flat(np.abs(delta)), _flat(np.abs(reference))
@@ -71,11 +71,12 @@ def right_by_error(scores: Scores) -> NDArray[np.bool_]:
 def right_strictly(
     operation: str, scores: Scores, inputs: Floats, targets: Floats, predictions: Floats
 ) -> NDArray[np.bool_]:
-    """Whether each sample is right at each of TOLERANCES, (B, tolerances), by the error alone.
+    """Whether each sample is right at each of TOLERANCES, (B, tolerances), by a stricter rule, for which
+    equal words do not count.
 
-    The published error of eigenvectors and svd asks only that the prediction fit itself: an output of zeros
-    does, and so does any congruence. Here their λ (σ) must also be within τ of the true ones in l1, not
-    all zero, and their vectors orthonormal within τ entrywise.
+    The published error of eigenvectors and svd only asks whether the predicted values and vectors fit each
+    other: an output of zeros does, and so does any congruence. Here the predicted λ (σ) must also be within τ
+    of the true ones in l1 and not all zero, and the vectors orthonormal within τ entrywise.
     """
     found = right_by_error(scores)
     beyond = OPERATIONS[operation].beyond
@@ -86,7 +87,7 @@ def right_strictly(
 
 
 def by_tolerance(shares: NDArray[np.floating[Any]]) -> dict[str, float]:
-    """One number for each of TOLERANCES, by its name."""
+    """Shares, one for each of TOLERANCES, by the tolerance as a text such as "0.05"."""
     return {f"{tau:g}": float(share) for tau, share in zip(TOLERANCES, shares, strict=True)}
 
 

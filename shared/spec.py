@@ -47,7 +47,7 @@ class IntRange(NamedTuple):
 
 
 def _whole(value: Any, allowed: str) -> int:
-    """Read a whole number written one plain way: no sign, exponent, underscore, fraction or bool."""
+    """Read a whole number in its plain form: no sign, exponent, underscore, fraction or bool."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,40}", value):
         return int(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -108,13 +108,13 @@ def number(low: float, high: float) -> tuple[PlainValidator, WithJsonSchema]:
 def _read_scale(value: Any) -> float | IntRange:
     allowed = f'a number from {1 / MAX_MAGNITUDE:g} to {MAX_MAGNITUDE:g} or an increasing range like "1-100"'
     if isinstance(value, IntRange) or (isinstance(value, str) and re.fullmatch(r"[0-9]+-[0-9]+", value)):
-        scale = _read_range(value, 10**6, "as a range, increasing and from 1 to 1000000")
+        scale = _read_range(value, 10**6, "increasing and from 1 to 1000000 if it is a range")
         return scale.low if scale.fixed else scale
     return _read_number(value, allowed, 1 / MAX_MAGNITUDE, MAX_MAGNITUDE)
 
 
 def _plain(value: Any) -> Any:
-    """The one way a field's value is written: a number, or a string as a URL has it."""
+    """A field's value in its canonical form: a number, or a string as it is written in a URL."""
     if isinstance(value, IntRange):
         return value.low if value.fixed else f"{value.low}-{value.high}"
     return ",".join(value) if isinstance(value, tuple) else value
@@ -122,7 +122,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Described:
-    """The JSON schema of a field, made when it is asked for: a file of one's own may have added names."""
+    """The JSON schema of a field, made when it is asked for, since a problem file may have added names."""
 
     make: Callable[[], dict[str, Any]]
 
@@ -131,7 +131,7 @@ class _Described:
 
 
 def _names(names: Collection[str]) -> tuple[PlainValidator, PlainSerializer, _Described]:
-    """Annotations for a field of one or several of the names that are there when it is read."""
+    """Annotations for a field of one or several of `names`, which are looked up when the field is read."""
 
     def read(value: Any) -> tuple[str, ...]:
         known = sorted(names)
@@ -173,7 +173,7 @@ _number_or_range = {"type": "string", "pattern": "^[0-9.eE+-]+$", "examples": ["
 
 
 def structures() -> list[str]:
-    """The names of all structures but condition-κ, our own and those of files that were read."""
+    """The names of all structures except condition-κ: built-in ones and those of files that were read."""
     return sorted({*STRUCTURES, *OWN_STRUCTURES})
 
 
@@ -261,7 +261,7 @@ class StreamSpec(BaseModel):
         return self
 
     def _structure_fits(self, symmetric: list[str]) -> None:
-        if self.structure in OWN_STRUCTURES:  # it draws its entries by itself; noise is relative to scale
+        if self.structure in OWN_STRUCTURES:  # it draws its entries itself; only noise depends on the scale
             for field, idle in (("coefficients", True), ("scale", not self.noise)):
                 value = self.fields().get(field)
                 if value is not None and idle:
@@ -285,11 +285,11 @@ class StreamSpec(BaseModel):
             raise conflict("structure", self.structure, reason)
 
     def problems(self) -> str | None:
-        """What says of which files of one's own its operations and its structure are; None of ours."""
+        """The hash of the files that its operations and its structure came from, None if all are built in."""
         return hash_of([*self.operation, self.structure])
 
     def spec(self) -> "StreamSpec":
-        """The spec alone, of a model that has other fields too."""
+        """The spec without the other fields that a subclass has."""
         return StreamSpec.model_validate({name: getattr(self, name) for name in StreamSpec.model_fields})
 
     def extreme_dims(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -319,7 +319,7 @@ class StreamSpec(BaseModel):
         return max(sum(rows * cols for rows, cols in shapes) for shapes in both)
 
     def fields(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, each written one way, in the order of their names."""
+        """The fields that differ from their defaults, each in its canonical form, sorted by name."""
         return dict(sorted(self.model_dump(exclude_defaults=True).items()))
 
     def canonical(self) -> str:

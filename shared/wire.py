@@ -1,7 +1,7 @@
 """The wire format: samples as Arrow record batches that carry what a reader needs to trust them.
 
-A cut Arrow stream reads as a complete one, so every schema carries its provenance and every batch a
-checksum, and `read_stream` believes neither the length nor the end of what it is given.
+Arrow reads a stream that was cut off as if it were complete. Therefore every schema carries its provenance
+and every batch a checksum, and `read_stream` checks both the length and the end of a stream.
 """
 
 import json
@@ -25,11 +25,9 @@ from matstream.shared.spec import SampleRange, StreamSpec
 WIRE_VERSION = "1"
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
-_MOST_OF_SCHEMA = 64 << 10  # bytes, operations' names included
-_MOST_OF_FRAME = 4 << 10  # bytes of a batch that are no samples: its metadata, and what pads its buffers
-_MOST_BESIDE_ENTRIES = (
-    64  # bytes of a sample: index, residual, attempt, operation, shapes and where they begin
-)
+_MOST_OF_SCHEMA = 64 << 10  # bytes, with the names of operations
+_MOST_OF_FRAME = 4 << 10  # bytes of a batch besides its samples: its metadata and the padding of its buffers
+_MOST_BESIDE_ENTRIES = 64  # bytes of a sample: index, residual, attempt, operation, shapes and offsets
 
 _PREFIX = b"matstream."
 _FINGERPRINT = re.compile("[ -~]{1,64}")
@@ -44,7 +42,7 @@ class Matrices(NamedTuple):
 
 
 def flat(matrices: NDArray[np.float64] | Matrices) -> Matrices:
-    """Matrices of one shape, (B, rows, cols), as those of any."""
+    """Matrices of one shape, (B, rows, cols), in the form of those whose shapes vary."""
     if isinstance(matrices, Matrices):
         return matrices
     shapes = np.broadcast_to(np.array(matrices.shape[1:], dtype=np.int32), (len(matrices), 2))
@@ -76,7 +74,7 @@ class Samples:
     target: NDArray[np.float64] | Matrices
     residual: NDArray[np.float64]  # (B,)
     attempt: NDArray[np.uint8]  # (B,)
-    operation: NDArray[np.int8] | None  # (B,), positions in spec.operation; None where there is one
+    operation: NDArray[np.int8] | None  # (B,), positions in spec.operation; None if it has only one
 
 
 def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schema:
@@ -103,7 +101,7 @@ def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schem
         provenance["problems"] = problems
     provenance["crc32"] = _metadata_checksum(provenance)
     metadata = {_PREFIX + key.encode(): value.encode() for key, value in provenance.items()}
-    # as a reader will see it: pyarrow may know variable_shape_tensor when it reads, but cannot name it
+    # the schema as a reader sees it: pyarrow may know variable_shape_tensor on reading, but cannot make it
     return pa.ipc.read_schema(pa.schema(fields, metadata=metadata).serialize())
 
 
@@ -169,7 +167,7 @@ def write_stream(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterat
         start = int(samples.index[0])
         metadata = {"start": str(start), "rows": str(batch.num_rows), "crc32": checksum(start, samples)}
         writer.write_batch(batch, custom_metadata=metadata)
-        del batch, samples  # so that its memory is the reader's alone
+        del batch, samples  # so that only the consumer holds its memory
         yield sink.take()
     writer.close()
     yield sink.take()
@@ -201,7 +199,7 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
             raise tail.error from None
         raise WireError(f"the stream is damaged or cut: {first_line(error)}") from error
     finally:
-        # an error's traceback holds all that was read, in a circle through Arrow that Python cannot collect
+        # the error's traceback holds all that was read, in a cycle through Arrow that Python cannot collect
         tail.error = None
     if position < end:
         raise WireError(f"the stream is cut: it ends before sample {position} of [{samples.start}, {end})")
@@ -212,14 +210,14 @@ def read_stream(source: Source, spec: StreamSpec, samples: SampleRange) -> Itera
 
 
 def largest_stream(spec: StreamSpec, count: int, batches: int) -> int:
-    """The bytes that a stream of `count` samples of `spec` in so many batches has at most: what is longer is
+    """The most bytes that a stream of `count` samples of `spec` in so many batches can have. A longer one is
     damaged or hostile, and is not read to its end."""
     entries = spec.max_entries(*spec.extreme_dims()[1])
     return _MOST_OF_SCHEMA + batches * _MOST_OF_FRAME + count * (8 * entries + _MOST_BESIDE_ENTRIES)
 
 
 def provenance(schema: pa.Schema) -> dict[str, str]:
-    """The `matstream.*` metadata of a schema, prefix left out."""
+    """The `matstream.*` metadata of a schema, without the prefix."""
     metadata = schema.metadata or {}
     return {
         key.removeprefix(_PREFIX).decode(): value.decode()
@@ -235,8 +233,8 @@ def _check_schema(received: pa.Schema, spec: StreamSpec, samples: SampleRange) -
     expected = provenance(expected_schema)
     if found.get("problems") != expected.get("problems"):
         raise WireError(
-            f"its problems are of a file of hash {shortened(found.get('problems'))}, ours of "
-            f"{expected.get('problems')}: both sides must be given the same file"
+            f"the stream's problem comes from {_problem_file(found.get('problems'))}, ours from "
+            f"{_problem_file(expected.get('problems'))}: both sides must be given the same file"
         )
     for key in expected:
         if found.get(key) != expected[key]:
@@ -247,6 +245,10 @@ def _check_schema(received: pa.Schema, spec: StreamSpec, samples: SampleRange) -
         )
     if not received.equals(expected_schema, check_metadata=True):
         raise WireError(f"the schema is not that of this spec: {one_line(str(received))}")
+
+
+def _problem_file(digest: str | None) -> str:
+    return "no problem file" if digest is None else f"the problem file with hash {shortened(digest)}"
 
 
 def _check_batch(batch: pa.RecordBatch, metadata: Any, spec: StreamSpec, position: int) -> None:
@@ -294,13 +296,13 @@ def _matrix_array(values: NDArray[np.float64] | Matrices, kind: pa.DataType) -> 
 
 
 def _array(values: NDArray[Any]) -> pa.Array:
-    """As pa.array, which would load pandas where it is installed, and that takes half a second."""
+    """Like pa.array, which would load pandas where it is installed, and that takes half a second."""
     assert values.flags.c_contiguous
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def _texts(texts: Sequence[str]) -> pa.Array:
-    """As pa.array, for which see _array."""
+    """Like pa.array, which is avoided as in _array."""
     encoded = [text.encode() for text in texts]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
@@ -324,7 +326,7 @@ def _matrices(column: pa.Array) -> NDArray[np.float64] | Matrices:
 def _primitive(column: pa.Array) -> NDArray[Any]:
     if column.null_count:
         raise WireError("a column has nulls")
-    values: NDArray[Any] = np.from_dlpack(column)  # as to_numpy, which like pa.array would load pandas
+    values: NDArray[Any] = np.from_dlpack(column)  # not to_numpy, which like pa.array would load pandas
     return values
 
 

@@ -1,4 +1,4 @@
-"""LAPACK over batches of matrices, in which one that fails harms no other."""
+"""LAPACK over batches of matrices; a matrix that it fails on does not harm the others of its batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,11 @@ Floats = NDArray[np.float64]
 def solve(
     routine: Callable[[Floats], tuple[NDArray[Any], ...]], matrices: Floats, shapes: list[tuple[int, ...]]
 ) -> list[Floats]:
-    """Apply a routine of numpy.linalg to matrices (B, m, n), with results of `shapes` behind the batch axis;
-    NaN for a matrix that LAPACK fails on.
+    """Apply a routine of numpy.linalg to matrices (B, m, n). Its results have `shapes` after the batch axis,
+    and are NaN for a matrix that LAPACK fails on.
 
-    NumPy fails the whole batch for one bad matrix: the batch is halved until that one is alone. It is rare.
+    NumPy fails the whole batch for one bad matrix; the batch is then halved until that matrix is alone. This
+    is rare.
     """
     try:
         return list(routine(matrices))

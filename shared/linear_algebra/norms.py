@@ -24,5 +24,5 @@ def off_orthonormal(columns: Floats) -> Floats:
 
 
 def nonzero(divisors: Floats) -> Floats:
-    """Divisors with 1 for 0: what is divided by them is 0 there too."""
+    """Divisors with 1 in place of 0, for quotients whose numerator is 0 there too."""
     return np.where(divisors == 0, 1.0, divisors)

@@ -1,10 +1,11 @@
-"""What rounding cannot tell from 0 is sent as 0, so that neither a digit nor a sign is noise.
+"""Numbers that rounding cannot tell from 0 are sent as 0, so that no digit and no sign of them is noise.
 
-That is λ and σ up to ROUNDING ‖A‖₂, and components of unit vectors up to NOISE. LAPACK answers for a matrix
-near A, which turns the vector of a λ or σ by its rounding over its distance to the next (Davis & Kahan 1970;
-Golub & Van Loan, *Matrix Computations*, section 8.1): the components before the first that is larger than
-that are 0 too. Where they were not, the residual says so, and the sample, whose sign rounding would decide,
-is drawn again.
+These are λ and σ up to ROUNDING ‖A‖₂, and components of unit vectors up to NOISE. Besides, LAPACK's answer is
+that of a matrix near A, in which the vector of a λ or σ is turned by about the rounding error of this value
+divided by its distance to the next (Davis & Kahan 1970; Golub & Van Loan, *Matrix Computations*, section
+8.1). The components of a vector before the first that is larger than this angle are therefore set to 0 too.
+If they were not 0 in truth, the residual shows it, and the sample is drawn again: rounding would decide its
+sign.
 """
 
 import numpy as np
@@ -15,18 +16,19 @@ from matstream.shared.linear_algebra.norms import nonzero
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-ROUNDING = 64 * 2.0**-52  # of λ and σ, relative to ‖A‖₂: over twice the most that was seen, up to n = 128
-NOISE = 1e-13  # of a component of a unit vector; a tenth of what its residual may be
-MOST_NOISE = 1e-9  # that is looked for in front of the component that decides a sign
+ROUNDING = 64 * 2.0**-52  # of λ and σ, relative to ‖A‖₂: over twice the largest that was seen, up to n = 128
+NOISE = 1e-13  # of a component of a unit vector: a tenth of the residual that is allowed
+MOST_NOISE = 1e-9  # the most that is taken for noise in the components before the one that decides a sign
 
 
 def rounding(values: Floats) -> Floats:
-    """The rounding (B, 1) of the λ or σ (B, k), descending, of a matrix."""
+    """The rounding error (B, 1) of the λ or σ (B, k) of each matrix, which are in descending order."""
     return ROUNDING * nonzero(np.maximum(np.abs(values[:, :1]), np.abs(values[:, -1:])))
 
 
 def distances(values: Floats, null_space: bool) -> Floats:
-    """How far each of (B, k) values, descending, is from the next, or from 0 if it has a null space."""
+    """The distance of each of (B, k) values, in descending order, to its nearest neighbour; where the matrix
+    has a null space, 0 is a neighbour too."""
     gaps = np.empty((len(values), values.shape[1] + 1))
     gaps[:, 0] = np.inf
     gaps[:, -1] = values[:, -1] if null_space else np.inf
@@ -35,16 +37,20 @@ def distances(values: Floats, null_space: bool) -> Floats:
 
 
 def clear(numbers: Floats, up_to: Floats | float) -> None:
-    """Write 0 for each number that is not over its rounding."""
+    """Set to 0, in place, each number whose magnitude is at most its rounding error `up_to`."""
     sizes = np.abs(numbers)
     if not sizes.min() > np.max(up_to):
         numbers[sizes <= up_to] = 0.0
 
 
 def clear_leading(columns: Floats, values: Floats, null_space: bool) -> None:
-    """In each unit vector, a column of (B, n, k), write 0 for what stands before the first component over its
-    rounding: that of its λ or σ in (B, k), descending, over the distance to the next, and at most MOST_NOISE;
-    but NOISE where the value repeats, which leaves the vector free."""
+    """In each unit vector, a column of (B, n, k), set to 0 the components before the first that exceeds the
+    vector's rounding error.
+
+    That error is the rounding error of its λ or σ, in `values` (B, k), descending, divided by the distance to
+    the next value, and at most MOST_NOISE. Where the value repeats, so that the vector is not unique, the
+    error is NOISE.
+    """
     if np.abs(columns[:, 0]).min() > MOST_NOISE:  # this quick look is enough for nearly every batch
         return
     apart, least = distances(values, null_space), rounding(values)
@@ -54,7 +60,7 @@ def clear_leading(columns: Floats, values: Floats, null_space: bool) -> None:
 
 
 def leading_signs(columns: Floats) -> Floats:
-    """For each column of (B, n, k), ±1: the sign of its first component that is not 0, as (B, k)."""
+    """The sign ±1 of the first non-zero component of each column of (B, n, k), as (B, k)."""
     leading = columns[:, 0]
     if not leading.all():
         first = (columns != 0).argmax(axis=1)
@@ -63,8 +69,11 @@ def leading_signs(columns: Floats) -> Floats:
 
 
 def vectors_unique(inputs: Floats, targets: Floats) -> Bools:
-    """Whether the vectors that belong to the λ or σ in row 0 of each target are the only ones, up to the sign
-    that a rule decides: not where two of these are equal to rounding, or one of a rectangle's σ and 0."""
+    """Whether the vectors of each target are unique, as (B,), given the rule that decides their signs.
+
+    Row 0 of a target holds the λ or σ of the vectors. They are not unique where two of these values are equal
+    to within rounding, or where, for a rectangular matrix, one of them is 0 to within rounding.
+    """
     values = targets[:, 0]
     apart = distances(values, null_space=inputs.shape[1] != inputs.shape[2])
     unique: Bools = np.all(apart > rounding(values), axis=1)

@@ -1,4 +1,4 @@
-"""The operations: one page each, found by its file's name."""
+"""The operations: one module each, whose file name is the operation's name."""
 
 from importlib import import_module
 from pkgutil import iter_modules

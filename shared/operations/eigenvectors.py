@@ -1,6 +1,6 @@
 """The eigenvalues λ of a symmetric matrix, the largest first, and an orthonormal basis of eigenvectors.
 
-The first component of an eigenvector that is not 0 is positive.
+The first non-zero component of each eigenvector is positive.
 *Linear algebra with transformers* (Charton 2021, arXiv 2112.01898), section 4.5.
 """
 
@@ -42,14 +42,15 @@ def _eigenvectors(inputs: Floats) -> Answers:
 
 
 def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:
-    """Δ = HᵀMH−Λ and R = Λ, of the predicted Λ (row 0) and H: whether the prediction fits itself."""
+    """Δ = HᵀMH−Λ and R = Λ, of the predicted Λ (row 0) and H: whether these two fit each other."""
     values, vectors = predictions[:, 0], predictions[:, 1:]
     reference = values[:, :, None] * np.eye(values.shape[1])
     return Deviation(vectors.swapaxes(1, 2) @ inputs @ vectors - reference, reference, reference)
 
 
 def _beyond(inputs: Floats, targets: Floats, predictions: Floats) -> Floats:
-    """How far the predicted λ are from the true ones, and the predicted vectors from orthonormal."""
+    """The larger error: of the predicted λ from the true ones, or of the predicted vectors from
+    orthonormal."""
     return np.maximum(
         failure_studies.off_values(targets[:, 0], predictions[:, 0]), off_orthonormal(predictions[:, 1:])
     )

@@ -25,7 +25,7 @@ def _inverse(inputs: Floats) -> Answers:
 
 
 def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:
-    """Δ = M·P−I and R = I: its largest entry is 1, its sums n."""
+    """Δ = M·P−I and R = I, whose largest entry is 1 and whose sum of entries is n."""
     identity = np.broadcast_to(np.eye(inputs.shape[1]), inputs.shape)
     return Deviation(inputs @ predictions - identity, identity, np.ones_like(inputs))
 

@@ -25,7 +25,7 @@ def product(a: Floats, b: Floats) -> Answers:
     r, w = _signs(a.shape[2], 2), _signs(b.shape[2], 3)
     direct = ((targets * r[:, None]).sum(axis=1) * w).sum(axis=1)
     factored = ((a * r).sum(axis=2) * (b * w).sum(axis=2)).sum(axis=1)
-    norms = np.sqrt(square_norm(a)) * np.sqrt(square_norm(b))  # their squares' product may overflow
+    norms = np.sqrt(square_norm(a)) * np.sqrt(square_norm(b))  # a product of their squares may overflow
     return Answers(targets, np.abs(direct - factored) / nonzero(norms))
 
 

@@ -1,6 +1,6 @@
 """The singular value decomposition A = UΣVᵀ, the largest singular value first.
 
-The first component of a column of U that is not 0 is positive, and of V where σ = 0.
+The first non-zero component of each column of U is positive, and so is that of a column of V where σ = 0.
 *Linear algebra with transformers* (Charton 2021, arXiv 2112.01898), section 4.7.
 """
 
@@ -43,7 +43,7 @@ def _svd(inputs: Floats) -> Answers:
         clear_leading(vectors, values, null_space=m != n)
     signs = leading_signs(left)
     np.multiply(left, signs[:, None], out=u)
-    if not values.all():  # nothing ties the two signs of a pair of σ = 0
+    if not values.all():  # where σ = 0, nothing ties the sign of v to that of u
         signs = np.where(values == 0, leading_signs(right), signs)
     np.multiply(right, signs[:, None], out=v)
     targets += 0.0  # no −0
@@ -58,14 +58,15 @@ def _parts(targets: Floats, m: int) -> tuple[Floats, Floats, Floats]:
 
 
 def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:
-    """Δ = UᵀMV−Σ and R = Σ, of the predicted Σ, U and V: whether the prediction fits itself."""
+    """Δ = UᵀMV−Σ and R = Σ, of the predicted Σ, U and V: whether these fit each other."""
     values, left, right = _parts(predictions, inputs.shape[1])
     reference = values[:, :, None] * np.eye(values.shape[1])
     return Deviation(left.swapaxes(1, 2) @ inputs @ right - reference, reference, reference)
 
 
 def _beyond(inputs: Floats, targets: Floats, predictions: Floats) -> Floats:
-    """How far the predicted σ are from the true ones, and the predicted vectors from orthonormal."""
+    """The larger error: of the predicted σ from the true ones, or of the predicted vectors from
+    orthonormal."""
     values, left, right = _parts(predictions, inputs.shape[1])
     off = np.maximum(off_orthonormal(left), off_orthonormal(right))
     return np.maximum(failure_studies.off_values(targets[:, 0], values), off)
@@ -86,7 +87,7 @@ OPERATION = Operation(
     parts=lambda m, n: (Part("σ", 1, min(m, n)), Part("U", m, min(m, n)), Part("V", n, min(m, n))),
     target=_svd,
     residual_bound=1e-12,
-    not_unique=("circulant", "condition-1", "kronecker", "laplacian", "orthogonal"),  # kronecker: as 8×9 is
+    not_unique=("circulant", "condition-1", "kronecker", "laplacian", "orthogonal"),  # kronecker: such as 8×9
     unique=vectors_unique,
     cost=cubic(160),
     magnitudes=lambda usual, largest, m, n: (min(usual, 1), max(math.sqrt(m * n) * largest, 1)),

@@ -1,4 +1,4 @@
-"""A⁻¹, the inverse of a symmetric matrix: that of any square one, on symmetric inputs.
+"""A⁻¹, the inverse of a symmetric matrix: the operation `inverse` on symmetric inputs.
 
 *Linear algebra with transformers* (Charton 2021, arXiv 2112.01898), section 4.6.
 """

@@ -64,17 +64,17 @@ def test_a_residual_of_ones_own_is_kept_and_redraws_what_is_over_its_bound(read)
         ("x = 1", "it marks no operation and no structure"),
         ("x = nowhere", "NameError: name 'nowhere' is not defined"),
         ("def f(:", "SyntaxError: invalid syntax"),
-        (GOOD.replace("mine", "svd"), "operation svd: is there already: choose another name"),
-        (GOOD + GOOD, "operation mine: is there already: choose another name"),
+        (GOOD.replace("mine", "svd"), "operation svd: exists already: choose another name"),
+        (GOOD + GOOD, "operation mine: exists already: choose another name"),
         (GOOD.replace("mine", "Trace"), "operation 'Trace': must be named by small letters"),
         (GOOD.replace("[:, None, None]", ""), r"operation mine: returned an array of shape \(7,\)"),
         (
             GOOD.replace("(1, 1)", "(2, 1)"),
-            r"operation mine: returned \(1, 1\) for m=2, n=2: must be \(2, 1\)",
+            r"operation mine: returned targets of shape \(1, 1\) for m=2, n=2: must be \(2, 1\)",
         ),
         (GOOD.replace("np.trace(", "np.tracee("), "operation mine: raised AttributeError"),
         (GOOD.replace("return ", "return np.nan * "), "operation mine: returned no finite number"),
-        (GOOD.replace("return ", "return len(a) * "), "operation mine: returned something else for the same"),
+        (GOOD.replace("return ", "return len(a) * "), "operation mine: returned another result for the same"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_nothing_of_it_stays(read, code, said):
@@ -111,7 +111,7 @@ def test_what_has_no_effect_on_a_structure_of_ones_own_is_refused(read, field, v
 
 
 def test_a_structure_of_ones_own_cannot_take_the_name_of_one_of_ours(read):
-    with pytest.raises(UserError, match="structure toeplitz: is there already: choose another name"):
+    with pytest.raises(UserError, match="structure toeplitz: exists already: choose another name"):
         read("""
             @matstream.structure(words=lambda m, n: m * n)
             def toeplitz(u, m, n):
@@ -123,8 +123,8 @@ def test_a_structure_of_ones_own_cannot_take_the_name_of_one_of_ours(read):
     ("body", "said"),
     [
         ("u", r"returned an array of shape \(7, 4\) for m=2, n=2: must be \(7, 2, 2\)"),
-        ("u.reshape(-1, m, n) / 0", "returned what is no finite number"),
-        ("u.reshape(-1, m, n) - u.mean()", "returned something else for the same sample in another batch"),
+        ("u.reshape(-1, m, n) / 0", "returned numbers that are not finite"),
+        ("u.reshape(-1, m, n) - u.mean()", "returned another result for the same sample in another batch"),
         ("nowhere", "raised NameError: name 'nowhere' is not defined"),
     ],
 )
