@@ -1,4 +1,4 @@
-"""`matstream serve`. What it needs is loaded when it runs, so that help needs none of it."""
+"""`matstream serve`. Its libraries are imported when it runs, so that --help needs none of them."""
 
 import os
 from typing import Annotated
@@ -18,11 +18,11 @@ def serve(
 ) -> None:
     """Serve streams over HTTP until interrupted.
 
-    Limits are set by the environment: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_SECONDS,
-    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS, MATSTREAM_MAX_STREAMS (at a time, of each worker).
-    MATSTREAM_API_KEYS (separated by commas or lines) lets in only those who have one, MATSTREAM_RATE (as
-    600/minute) limits the requests of each key, MATSTREAM_CORS_ORIGINS names the sites whose pages may read
-    streams.
+    Variables of the environment set limits: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_SECONDS,
+    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS, MATSTREAM_MAX_STREAMS (at a time, per worker).
+    MATSTREAM_API_KEYS (keys, separated by commas or lines) lets in only clients that have one of them,
+    MATSTREAM_RATE (such as 600/minute) limits the requests of each key, and MATSTREAM_CORS_ORIGINS names the
+    sites whose pages may read streams.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ def serve(
     workers
         Processes that serve; one that dies is replaced.
     problems
-        A Python file, or a module, with operations and structures of your own; several times for several.
+        A Python file or module with operations and structures of your own; may be given several times.
     embedded
-        For a program that starts the service as its child: the file descriptor to write the URL to and to
-        close; it ends when standard input closes.
+        For a program that starts the service as its child: the file descriptor to which the service writes
+        its URL, and which it then closes. The service ends when its standard input closes.
     """
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
-        os.environ.pop(name, None)  # set for our own workers alone, and read at import
+        os.environ.pop(name, None)  # only for our own workers; read when prometheus_client is imported
     with loading():
         from matstream.generator_service.service import server
         from matstream.shared.problems import read_problems

@@ -19,7 +19,7 @@ from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import from_batch, select
 
-# how a table, JSON and an Arrow file begin
+# how a table, JSON and an Arrow file that matstream wrote begin
 _WRITTEN = re.compile(rb"[a-z0-9_]+, sample [0-9]+\n|\{\n  \"spec\": |ARROW1.*matstream\.spec", re.DOTALL)
 
 
@@ -78,7 +78,7 @@ def write_arrow(path: Path, made: Iterator[pa.RecordBatch]) -> int:
 
 
 def is_of_others(path: Path) -> bool:
-    """Whether there is a file that none of these wrote."""
+    """Whether there is a file at `path` that none of these functions wrote."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

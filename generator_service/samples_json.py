@@ -31,7 +31,7 @@ def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encodin
             entry["operation"] = operation
         entry |= {name: matrix.tolist() for name, matrix in matrices.items()}
         residual = float(columns.residual[row])
-        entry["residual"] = None if math.isnan(residual) else residual  # of an operation without a measure
+        entry["residual"] = None if math.isnan(residual) else residual  # NaN: no residual is measured
         entry["attempt"] = int(columns.attempt[row])
         entry["unique"] = bool(OPERATIONS[operation].has_one_answer(one["input"], one["target"])[0])
         if encoding is not None:

@@ -1,4 +1,4 @@
-"""The whole pipeline on one page: an address in, Arrow record batches out. No HTTP in it."""
+"""The whole pipeline in one module: an address in, Arrow record batches out. No HTTP in it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,8 +18,8 @@ from matstream.shared.spec import SampleRange, StreamSpec, stream_key
 from matstream.shared.wire import Matrices, Samples, schema, to_batch
 
 MAX_ATTEMPTS = 100
-BATCH_BYTES = 2 << 20  # by default; it stays in cache, and has fewer rows as matrices grow
-MOST_ROWS = 8192  # by default
+BATCH_BYTES = 2 << 20  # of a batch by default: it stays in cache, and has fewer rows as matrices grow
+MOST_ROWS = 8192  # of a batch by default
 
 Floats = NDArray[np.float64]
 
@@ -49,12 +49,13 @@ def generate(spec: StreamSpec, seed: int, split: str, start: int, count: int) ->
 
 
 def batches(spec: StreamSpec, samples: SampleRange, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """The samples of a range in order, at most `batch_rows` a batch, in memory that is flat in count."""
+    """The samples of a range in order, at most `batch_rows` a batch; memory does not grow with the count."""
     return (make() for make in makers(spec, samples, batch_rows))
 
 
 def makers(spec: StreamSpec, samples: SampleRange, batch_rows: int) -> Iterator[Callable[[], pa.RecordBatch]]:
-    """What makes each batch of a range: functions that any thread may call, for LAPACK frees the GIL."""
+    """For each batch of a range, a function that makes it; threads may call them in parallel, since LAPACK
+    releases the GIL."""
     stream_schema = schema(spec, samples, numerics.fingerprint())
     end = samples.start + samples.count
 
@@ -73,7 +74,8 @@ def default_batch_rows(spec: StreamSpec) -> int:
 
 
 def sample_bytes(spec: StreamSpec, m: int, n: int) -> int:
-    """The bytes of a sample's input and target at dimensions m and n, or of the uniforms it is made from."""
+    """The bytes of a sample's input and target at dimensions m and n, or of its uniforms if these are
+    more."""
     return 8 * max(row_layout(spec).words, spec.max_entries(m, n))
 
 
@@ -92,7 +94,7 @@ def _samples(spec: StreamSpec, seed: int, split: str, start: int, count: int) ->
         drawn += accepted
         if not len(refused):
             return _assemble(spec, start, count, drawn)
-        if len(refused) == count > 1:  # likely none can be drawn, which the first tells at little cost
+        if len(refused) == count > 1:  # likely none can be drawn: the first alone shows it at little cost
             _samples(spec, seed, split, start, 1)
         waiting = refused
     raise UndrawableError([_blame(spec, seed, split, start + int(waiting[0]))])
@@ -162,7 +164,7 @@ def _in_order(
 
 
 def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
-    """The field for which the last attempt at a sample was refused."""
+    """The field because of which the last attempt at a sample was refused."""
     key = stream_key(spec, seed, split, MAX_ATTEMPTS - 1)
     [draws] = draw(spec, uniforms(key, index, 1, row_layout(spec).words))
     operation = OPERATIONS[draws.operation]

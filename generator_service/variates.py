@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 def uniforms(key: int, start: int, count: int, words: int) -> NDArray[np.float64]:
     """Rows [start, start+count) of the table of uniforms in (0, 1) that `key` addresses, (count, words).
 
-    Philox-4x64 makes 4 words a counter step, so `words` must be a multiple of 4: row i is then the
-    words of steps [i·words/4, (i+1)·words/4) whatever rows are asked for with it.
+    A row has `words` uniforms. Philox-4x64 makes 4 of them a counter step, so `words` must be a multiple of
+    4: row i then comes from steps [i·words/4, (i+1)·words/4), whichever rows are asked for with it.
     """
     assert words % 4 == 0
     philox = np.random.Philox(key=key, counter=start * (words // 4))

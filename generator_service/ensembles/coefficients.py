@@ -38,6 +38,6 @@ def laplace(deviation: float | Floats, uniforms: Floats) -> Floats:
 
 
 def choose(uniforms: Floats, low: int, high: int) -> NDArray[np.int64]:
-    """A whole number from `low` to `high`, each as likely."""
+    """Whole numbers from `low` to `high`, all equally likely."""
     number = (low + np.floor(uniforms * (high - low + 1))).astype(np.int64)
     return np.minimum(number, high)

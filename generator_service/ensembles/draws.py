@@ -1,4 +1,4 @@
-"""Uniforms -> inputs: which words of a sample's row become what."""
+"""Uniforms -> inputs: which uniforms of a sample's row become what."""
 
 import itertools
 import math
@@ -24,16 +24,16 @@ Rows = NDArray[np.intp] | slice  # which rows of a table
 
 @dataclass(frozen=True)
 class Row:
-    """The layout of a sample's row of uniforms, fixed by the spec: what is not drawn takes no word."""
+    """The layout of a sample's row of uniforms, fixed by the spec: what is not drawn takes no uniform."""
 
-    choices: dict[str, int]  # the place of each choice the spec leaves open
-    coefficients: int  # where they start
-    noise: int
+    choices: dict[str, int]  # the place of each choice that the spec leaves open
+    coefficients: int  # where the coefficients start
+    noise: int  # where the noise starts
     words: int  # length of the row, a multiple of 4
 
 
 class Ensemble(NamedTuple):
-    """What samples drawn together have in common."""
+    """What samples that are drawn together have in common."""
 
     operation: str
     spectrum: str
@@ -43,7 +43,7 @@ class Ensemble(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def row_layout(spec: StreamSpec) -> Row:
-    """Lay out the row of a spec: first the draws that choose, then coefficients, then noise."""
+    """Lay out the row of a spec: first the choices, then the coefficients, then the noise."""
     drawn = {
         "operation": len(spec.operation) > 1,
         "spectrum": len(spec.spectrum) > 1,
@@ -53,8 +53,8 @@ def row_layout(spec: StreamSpec) -> Row:
     }
     choices = [name for name, needed in drawn.items() if needed]
     m, n = spec.extreme_dims()[1]
-    # words grow with the dimensions, but for those of a Kronecker product, whose factors may shrink, and for
-    # all that is known those of a user's own structure
+    # the number of uniforms grows with the dimensions, except for a Kronecker product, whose factors may
+    # shrink, and perhaps for a user's own structure
     varies = spec.structure == "kronecker" or spec.structure in OWN_STRUCTURES
     dims = _all_dims(spec) if varies else [(m, n)]
     ensembles = itertools.product(spec.operation, spec.spectrum, dims)
@@ -73,7 +73,7 @@ def row_layout(spec: StreamSpec) -> Row:
 class Draws(NamedTuple):
     """B inputs of one ensemble."""
 
-    rows: Rows  # where they stand among the uniforms they were drawn from
+    rows: Rows  # the rows of uniforms from which they were drawn
     operation: str
     exact: Floats  # (B, m, w), what the target is computed from
     inputs: Floats  # (B, m, w), the same with noise; the same array if there is none
@@ -115,7 +115,7 @@ def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tupl
 
 
 def _choice(uniforms: Floats, layout: Row, name: str, low: int, high: int) -> NDArray[np.int64]:
-    """A choice (B,) that the spec may leave open; else its only value."""
+    """A choice (B,): drawn if the spec leaves it open, else its only value `low`."""
     if name not in layout.choices:
         return np.full(len(uniforms), low)
     return choose(uniforms[:, layout.choices[name]], low, high)
@@ -165,7 +165,7 @@ def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: F
 
 
 def _structured(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
-    """Inputs (B, m, w) whose matrices have the spec's structure, each drawn apart."""
+    """Inputs (B, m, w) whose matrices have the spec's structure, each drawn independently."""
     operation = OPERATIONS[ensemble.operation]
     operands, start = [], 0
     for operand in operation.operands(ensemble.m, ensemble.n):

@@ -1,8 +1,8 @@
 """Symmetric matrices with a chosen law of eigenvalues.
 
-With σ = √n·s/√3, the deviation of the eigenvalues of a Wigner matrix of scale s: the symmetric draw A has
-eigenvectors Q, and the matrix is Q diag(λ) Qᵀ for λ of the law. (Charton 2021, section 2.4; its code writes
-QᵀΛQ, the same spectrum.)
+A symmetric matrix A is drawn, with eigenvectors Q, and the result is Q diag(λ) Qᵀ with λ from the law.
+σ = √n·s/√3 is the deviation of the eigenvalues of a Wigner matrix of scale s. (Charton 2021, section 2.4; the
+paper's code writes QᵀΛQ, which has the same spectrum.)
 """
 
 import math
@@ -27,7 +27,7 @@ _EIGENVALUES: dict[str, Callable[[float | Floats, Floats], Floats]] = {
 
 
 def words(spectrum: str, n: int) -> int:
-    """Uniforms that one n×n matrix takes."""
+    """The number of uniforms that one n×n matrix takes."""
     if spectrum == "marchenko_pastur":
         return n * n
     return n * (n + 1) // 2 + (n if spectrum in _EIGENVALUES else 0)
@@ -36,9 +36,9 @@ def words(spectrum: str, n: int) -> int:
 def draw(spectrum: str, law: str, scale: float | Floats, n: int, uniforms: Floats) -> Floats:
     """Symmetric matrices (B, n, n) from uniforms (B, words); `scale` is a number or (B, 1).
 
-    semicircle: the symmetric draw itself · positive: |λ of the draw| · uniform on [−√3σ, √3σ] · gaussian
-    N(0, σ²) · laplace of deviation σ · abs_laplace: its magnitude ·
-    marchenko_pastur: GᵀG, G drawn at scale √s.
+    semicircle: A itself · positive: the |λ| of A · uniform on [−√3σ, √3σ] · gaussian: N(0, σ²) ·
+    laplace: of deviation σ · abs_laplace: the magnitude of such a number ·
+    marchenko_pastur: GᵀG with G drawn at scale √s.
     """
     if spectrum == "marchenko_pastur":
         g = laws.coefficients(law, np.sqrt(scale), uniforms).reshape(-1, n, n)
@@ -61,7 +61,7 @@ def mirrored(triangle: Floats, n: int) -> Floats:
 
 
 def _symmetrised(matrices: Floats) -> Floats:
-    # rounding leaves a product QΛQᵀ not exactly symmetric, and LAPACK reads one triangle only
+    # rounding leaves a product QΛQᵀ not exactly symmetric, while LAPACK reads only one triangle
     return (matrices + matrices.swapaxes(1, 2)) / 2
 
 

@@ -1,7 +1,8 @@
 """Structured ensembles: random matrices of which only some entries, or only some factors, are free.
 
-Each function draws matrices (B, m, n) of scale s from uniforms (B, words); symmetric ones for symmetric
-operations, where m = n. `law` is that of the free coefficients; `scale` a number or (B, 1).
+Each function draws matrices (B, m, n) of scale s from uniforms (B, words), where `words` is the number of
+uniforms that a matrix takes; for symmetric operations, where m = n, the matrices are symmetric. `law` is the
+law of the free coefficients; `scale` is a number or (B, 1).
 """
 
 import math
@@ -69,8 +70,8 @@ def _low_rank(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms:
 
 
 def _kronecker(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
-    """B⊗C, with B (p×q) and C (m/p × n/q) drawn at scale √s, symmetric if the product is to be; p and q the
-    largest divisors up to √m and √n. (Van Loan, *The ubiquitous Kronecker product*, 2000.)"""
+    """B⊗C, with B (p×q) and C (m/p × n/q) drawn at scale √s, symmetric if the product must be; p and q are
+    the largest divisors up to √m and √n. (Van Loan, *The ubiquitous Kronecker product*, 2000.)"""
     p, q = _divisor(m), _divisor(n)
     free = coefficients(law, np.sqrt(scale), uniforms)
     if symmetric:
@@ -85,13 +86,13 @@ def _kronecker(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms
 
 def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
     """L = D − W of a random weighted graph: the number k of its edges drawn per sample from 1 to n(n−1)/2,
-    each set of k as likely, their weights |coefficient|; D has the sums of the rows of W. (Erdős & Rényi,
-    Publ. Math. Debrecen 6, 1959; Chung, *Spectral Graph Theory*, 1997.)"""
+    all sets of k equally likely, their weights |coefficient|; D has the sums of the rows of W. (Erdős &
+    Rényi, Publ. Math. Debrecen 6, 1959; Chung, *Spectral Graph Theory*, 1997.)"""
     pairs = n * (n - 1) // 2
     count, edges = choose(uniforms[:, 0], min(1, pairs), pairs), uniforms[:, 1:]
     ascending = np.sort(np.append(edges, np.ones((len(edges), 1)), axis=1), axis=1)
     p = np.take_along_axis(ascending, count[:, None], axis=1)  # the k smallest of the uniforms lie below it
-    # given that u < p, u/p is uniform again: half the coefficient's law, mirrored at 0 by the magnitude
+    # given that u < p, u/p is uniform again: a coefficient is drawn from it, and the weight is its magnitude
     weights = np.abs(coefficients(law, scale, np.minimum(edges / p, 1 - 2.0**-53)))
     triangle = np.zeros((len(uniforms), n * (n + 1) // 2))
     rows, cols = np.tril_indices(n, -1)
@@ -153,7 +154,7 @@ def _own(
     symmetric: bool,
     uniforms: Floats,
 ) -> Floats:
-    """Matrices of a structure of one's own, as they are drawn there; symmetric ones A as (A + Aᵀ)/2."""
+    """Matrices A of a user's own structure; (A + Aᵀ)/2 where they must be symmetric."""
     matrices = draw(uniforms, m, n)
     return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
 

@@ -1,4 +1,4 @@
-"""Who is let in: API keys, and how often each may ask."""
+"""Who is let in: API keys, and how many requests each may make."""
 
 import asyncio
 import hashlib
@@ -23,9 +23,9 @@ from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.spec import whole
 from matstream.shared.urls import is_key
 
-MAX_SHOWN = 1000  # characters of a path or a query: a longer one is not shown, and none of ours is
+MAX_SHOWN = 1000  # characters of a path or a query; longer texts, which our clients never send, are not shown
 HIDDEN = "***"
-KEY_IN_QUERY = Problem("query", None, "has an API key in it: the header alone is for keys")
+KEY_IN_QUERY = Problem("query", None, "has an API key in it: keys belong in the Authorization header only")
 
 _UNITS = {"second": Duration.SECOND, "minute": Duration.MINUTE, "hour": Duration.HOUR, "day": Duration.DAY}
 
@@ -78,10 +78,10 @@ class Door:
         self.private = bool(self._keys)
         self._rate = access.rate
         self._buckets = _buckets(access.rate, len(self._keys))
-        self._counting = ThreadPoolExecutor(1)  # the event loop must not wait for a bucket that is a file
+        self._counting = ThreadPoolExecutor(1)  # the event loop must not wait for a bucket in a file
 
     async def check(self, request: Request, credentials: Credentials) -> None:
-        """A dependency, where there are keys: the request has one that has not used up its rate."""
+        """A dependency, if there are keys: the request must have a key that has not used up its rate."""
         given = "" if credentials is None else credentials.credentials
         matches = self._matches(
             given.encode("latin-1")
@@ -105,14 +105,14 @@ class Door:
             raise HTTPException(429, detail, {"Retry-After": str(wait)})
 
     def shown(self, text: str) -> str:
-        """A text of a request as it is logged and told back: not if it is long, or has a key in it."""
+        """A text of a request as it may be logged and sent back: replaced if it is long or contains a key."""
         if len(text) > MAX_SHOWN:
             return "…"
         return HIDDEN if self.has_key(text) else text
 
     def has_key(self, text: str) -> bool:
         """Whether one of the keys stands in a text, plain or percent-encoded."""
-        # looked up by a hash that is secret, of each process, so that the time taken tells nothing
+        # looked up by Python's hash, which is secret to each process, so that the time taken tells nothing
         return any(
             form[first : first + length] in self._texts
             for form in {text, unquote(text)}
@@ -126,7 +126,7 @@ class Door:
 
 
 def client_of(request: Request) -> str:
-    """Who asks: the number of a key if the service has keys, else an address."""
+    """Who sends a request: the number of a key if the service has keys, else an address."""
     number = getattr(request.state, "key", None)
     return f"key {number}" if number is not None else str(request.client and request.client.host)
 
@@ -141,7 +141,8 @@ def _keys(setting: SecretStr) -> list[str]:
 
 
 def _buckets(rate: str | None, keys: int) -> list[AbstractBucket]:
-    """What each key has used of its rate: in a file, if several workers share it."""
+    """A bucket for each key, which counts what it has used of its rate; in a file if several workers share
+    it."""
     if rate is None:
         return []
     number, _, unit = rate.partition("/")
@@ -154,14 +155,14 @@ def _buckets(rate: str | None, keys: int) -> list[AbstractBucket]:
 
 
 def _take(bucket: AbstractBucket) -> int:
-    """Take one request from a bucket; 0 if it was there, else the seconds until one will be."""
+    """Take one request from a bucket: return 0 if there was one, else the seconds until there will be."""
     now = bucket.now()
     bucket.leak(now)
     item = RateItem("request", now)
     if bucket.put(item):
         return 0
     milliseconds = bucket.waiting(item)
-    assert isinstance(milliseconds, int)  # not a coroutine, as of asynchronous buckets
+    assert isinstance(milliseconds, int)  # not a coroutine, as asynchronous buckets return
     return max(1, math.ceil(milliseconds / 1000))
 
 

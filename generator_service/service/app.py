@@ -205,11 +205,11 @@ def create_app() -> FastAPI:
     return app
 
 
-_LOOK_SECONDS = 1.0  # between two looks whether the client of an answer that has not begun is still there
+_LOOK_SECONDS = 1.0  # between two checks that the client of an answer that has not begun is still there
 
 
 async def _held() -> AsyncIterator[AsyncExitStack]:
-    """What an answer holds until its last byte is sent, or its client is gone."""
+    """A stack for what an answer holds; it is released when the last byte is sent or the client is gone."""
     async with AsyncExitStack() as stack:
         yield stack
 
@@ -217,8 +217,9 @@ async def _held() -> AsyncIterator[AsyncExitStack]:
 async def _begun(
     pieces: AsyncGenerator[bytes, None], held: AsyncExitStack, request: Request
 ) -> AsyncGenerator[bytes, None]:
-    """An answer whose first piece, which is empty, has come before the headers go out: what raises until then
-    is an answer of its own. It is given up if its client is gone, or for another's sake."""
+    """Wait for the first piece of an answer, which is empty, before the headers are sent, so that an error
+    until then gets an answer of its own. The answer is given up if its client leaves, or if its slot goes to
+    another client."""
     await held.enter_async_context(aclosing(pieces))
     task = asyncio.current_task()
     assert task is not None
@@ -250,7 +251,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = _REFUSED | {
     401: _response(
-        "the service has API keys, and this is none of them", refusals.MEDIA_TYPE, refusals.SCHEMA
+        "the service has API keys, and the request has none of them", refusals.MEDIA_TYPE, refusals.SCHEMA
     ),
     414: _response("the query is too long", refusals.MEDIA_TYPE, refusals.SCHEMA),
     429: _response("the key has used up its rate", refusals.MEDIA_TYPE, refusals.SCHEMA),
@@ -258,7 +259,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = _REFUSED | {
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: _response("an Arrow IPC stream", MEDIA_TYPE, {"type": "string", "format": "binary"}),
-    304: {"description": "what the client has by If-None-Match is what would be sent"},
+    304: {"description": "the client already has what would be sent, by its If-None-Match"},
 }
 _SAMPLES: dict[int | str, dict[str, Any]] = {
     200: _response("samples, as JSON for people", "application/json", {"type": "object"})

@@ -15,8 +15,8 @@ from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec, structures
 
 
 def catalog(limits: Limits) -> dict[str, Any]:
-    """Operations with their forms, spectra, structures and those whose answers may have others beside them;
-    parameters; laws; encodings; limits."""
+    """Operations with their forms, spectra, structures, and those structures for which an answer may not be
+    the only one; parameters; laws; encodings; limits."""
     return {
         "operations": {
             name: {
@@ -45,7 +45,7 @@ def _structures(operation: str) -> list[str]:
     """The structures an operation may have, condition-κ among them as an example."""
     fitting = []
     for structure in (*structures(), "condition-100"):
-        with suppress(ValidationError):  # 4 has divisors, which kronecker wants
+        with suppress(ValidationError):  # 4 has divisors, which kronecker needs
             StreamSpec.model_validate({"operation": operation, "dim": 4, "structure": structure})
             fitting.append(structure)
     return fitting

@@ -1,4 +1,4 @@
-"""Connections: uvicorn's, with patience of a stated length for whoever is at the other end."""
+"""Connections: those of uvicorn, but with limits on how long they wait for the client."""
 
 import asyncio
 import re
@@ -7,8 +7,8 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-REQUEST_SECONDS = 10  # in which the head of a request is to come
-STALL_SECONDS = 30  # in which a reader is to take what was written last: at most a piece of an answer
+REQUEST_SECONDS = 10  # in which the head of a request must arrive
+STALL_SECONDS = 30  # in which a reader must take what was written last: at most a piece of an answer
 
 _SCHEME_AND_HOST = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 
@@ -16,13 +16,13 @@ _SCHEME_AND_HOST = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 class Connection(H11Protocol):
     """A connection that is closed if no whole request comes in time, and broken off if its reader stalls.
 
-    Whoever has closed their own half after a request still gets the answer.
+    A client that closes its own half of the connection after a request still gets the answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # the next piece is written once the one before it has left: no more waits in memory, and whatever
-        # does wait is seen by pause_writing
+        # a piece is written once the one before it has left: no more than one waits in memory, and
+        # pause_writing is called while it waits
         transport.set_write_buffer_limits(high=0)
         self._half_closed = False
         self._stalling: asyncio.TimerHandle | None = None
@@ -48,7 +48,7 @@ class Connection(H11Protocol):
             self._stalling.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """What follows on the connection is no HTTP: it is answered so, and the request before it no more."""
+        """Say that what has arrived is not HTTP, and give up answering the request before it."""
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -78,7 +78,8 @@ class Connection(H11Protocol):
 
 
 def in_origin_form(app: ASGIApp) -> ASGIApp:
-    """The app, to which a target like http://host/path, as HTTP/1.1 has it for proxies, is /path."""
+    """Wrap an app so that it gets a target like http://host/path, which HTTP/1.1 has for proxies, as
+    /path."""
 
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (absolute := _SCHEME_AND_HOST.match(scope["raw_path"])):

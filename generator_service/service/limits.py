@@ -12,15 +12,15 @@ from matstream.shared.operation import cubic
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, condition_number, number, whole
 
-# Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes stands on the
-# page of the operation.
+# Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes is in the
+# operation's module.
 _QUICK_SPECTRA = {"semicircle", "marchenko_pastur"}  # the others take an eigendecomposition
 _SPECTRUM = 85  # that decomposition and its product, over n·n
 _ORTHOGONAL = 35  # a QR decomposition, over m·n
 _CONDITION = 85  # two of them and a product
 _WORD = 10  # drawing a uniform and shaping it
 
-_BATCH_SECONDS = 0.1  # of work in a batch: what the end of a stream or of the service may have to wait for
+_BATCH_SECONDS = 0.1  # of work in a batch, for which the end of a stream or of the service may have to wait
 
 
 class Limits(BaseSettings):
@@ -42,13 +42,13 @@ class Limits(BaseSettings):
 
 
 def check_stream(limits: Limits, spec: StreamSpec, count: int, batch_rows: int | None) -> int:
-    """The rows a batch is to have. Raises RefusedError, naming the field, for a request over a limit."""
+    """The rows that a batch will have. Raises RefusedError, naming the field, for a request over a limit."""
     _check_dims(limits, spec)
-    _at_most("count", count, limits.max_count, "a request on this service: ask for ranges")
+    _at_most("count", count, limits.max_count, "per request on this service: ask for several ranges")
     where = f"at dim={spec.fields()['dim']}"
     seconds = estimated_seconds(spec)
     affordable = int(limits.max_seconds / seconds)
-    _at_most("count", count, affordable, f"a request {where}, for the work it makes: ask for ranges")
+    _at_most("count", count, affordable, f"per request {where}, to limit its work: ask for several ranges")
     in_memory = limits.max_batch_bytes // sample_bytes(spec, *spec.extreme_dims()[1])
     most_rows = max(1, min(in_memory, int(_BATCH_SECONDS / seconds)))
     if batch_rows is not None:

@@ -1,4 +1,4 @@
-"""Structured logs: a line for each request, with an id; JSON where no person watches."""
+"""Structured logs: a line for each request, with an id; JSON unless standard error is a terminal."""
 
 import asyncio
 import logging
@@ -18,9 +18,9 @@ from matstream.generator_service.service.queries import PARAMETERS
 
 logger = logging.getLogger("matstream")
 
-HEALTH = ("/healthz", "/readyz")  # asked every few seconds by whoever watches over the service
+HEALTH = ("/healthz", "/readyz")  # requested every few seconds by whatever watches over the service
 
-_A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # of a proxy before us; anything else is replaced
+_A_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # set by a proxy before us; anything else is replaced
 
 
 def configuration(level: str) -> dict[str, Any]:
@@ -44,14 +44,14 @@ def configuration(level: str) -> dict[str, Any]:
 
 
 def without_what_is_meant() -> Callable[[logging.LogRecord], bool]:
-    """A filter of what uvicorn calls an error where a stream is broken off on purpose."""
+    """A filter that drops what uvicorn logs as an error when a stream is broken off on purpose."""
     return lambda record: not str(record.msg).startswith("ASGI callable returned without completing")
 
 
 def log_requests(app: ASGIApp, shown: Callable[[str], str]) -> ASGIApp:
-    """The app, each of its requests logged and counted once it has ended, however it did.
+    """Wrap an app so that each request is logged and counted once it has ended, in whatever way.
 
-    What clients write is logged as `shown` lets it, and without parameters of unknown names.
+    Texts from clients are logged as `shown` returns them, and parameters of unknown names are hidden.
     """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ def log_requests(app: ASGIApp, shown: Callable[[str], str]) -> ASGIApp:
         try:
             await app(scope, receive, counting)
         except asyncio.CancelledError:
-            pass  # the service ends: uvicorn closes a connection that is left without its end
+            pass  # the service ends: uvicorn closes the connection of an unfinished answer
         finally:
             route = getattr(scope.get("route"), "path", "none")
             metrics.requests.labels(route, status).inc()

@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus; added up over worker processes if there are several.
 
 With several workers prometheus_client keeps the counts in files, in the folder that PROMETHEUS_MULTIPROC_DIR
-names before it is imported (server.py sets it), so that any worker answers for all, the dead included.
+names when it is imported (server.py sets it), so that any worker can report for all, dead ones included.
 """
 
 import math
@@ -30,7 +30,7 @@ from matstream.shared.wire import from_batch
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
-disable_created_metrics()  # the times at which counters began
+disable_created_metrics()  # no metrics of the times at which counters began
 
 samples = Counter("matstream_samples", "Samples handed to the network.", ["operation"])
 redraws = Counter("matstream_redraws", "Attempts at samples sent, beyond the first of each.", ["operation"])
@@ -81,7 +81,7 @@ def count_sent(sent: list[Tally]) -> None:
     for tally in sent:
         samples.labels(tally.operation).inc(tally.samples)
         redraws.labels(tally.operation).inc(tally.redraws)
-        if not math.isnan(tally.residual):  # of an operation without a measure, which would spoil the sum
+        if not math.isnan(tally.residual):  # NaN, of an operation without a residual, would spoil the sum
             residual.labels(tally.operation).observe(tally.residual)
 
 
@@ -97,7 +97,7 @@ def exposition() -> bytes:
         except ProcessLookupError:
             with suppress(FileNotFoundError):  # another request has seen it too
                 mark_process_dead(pid)
-        except PermissionError:  # somebody else's, which got its number
+        except PermissionError:  # another user's process has got its id
             pass
     registry = CollectorRegistry()
     MultiProcessCollector(registry)

@@ -22,7 +22,7 @@ class Slot:
 
     client: str
     task: asyncio.Task[None]
-    memory: int = 0  # bytes of the common memory
+    memory: int = 0  # bytes of the shared memory that it holds
     offered: float | None = None  # when its reader was offered the bytes it has not yet taken (monotonic)
 
     def stalled(self) -> bool:
@@ -31,11 +31,11 @@ class Slot:
 
 
 class Slots:
-    """At most `most` streams at a time, whose batches take at most `memory` bytes in common.
+    """At most `most` streams at a time, whose batches share at most `memory` bytes.
 
-    One client may have all slots. Once none is free, another client gets that of a reader that has stalled,
-    or else the newest of the client that has most, if that one keeps as many as the other then has: no client
-    keeps more than its share while others want in.
+    One client may have all slots. If none is free, another client gets the slot of a reader that has stalled,
+    or else the newest slot of the client that has most, provided that this client keeps at least as many as
+    the other then has: no client keeps more than its share while others want in.
     """
 
     def __init__(self, most: int, memory: int) -> None:
@@ -43,7 +43,7 @@ class Slots:
         self._slots: list[Slot] = []  # the oldest first
         self._memory = memory
         self._used = 0
-        self._line: deque[Slot] = deque()  # that wait for memory, in the order in which they get it
+        self._line: deque[Slot] = deque()  # slots that wait for memory, in the order in which they get it
         self.ended = asyncio.Event()  # set when a stream has ended
 
     @asynccontextmanager
@@ -60,14 +60,14 @@ class Slots:
         finally:
             self.ended.set()
             self.give(slot, slot.memory)
-            if slot in self._slots:  # it was not broken off
+            if slot in self._slots:  # else it was broken off
                 self._slots.remove(slot)
 
     async def take(self, slot: Slot, size: int) -> None:
-        """Take `size` bytes of the common memory, once those who waited before have theirs.
+        """Take `size` bytes of the shared memory, once the streams that waited before have theirs.
 
-        Only streams that hold no memory may wait, so that what is held depends on readers alone, and those
-        that take nothing are broken off while anyone waits.
+        Only streams that hold no memory may wait, so that only readers decide when held memory is given back;
+        a reader that takes nothing is broken off while any stream waits.
         """
         assert slot.memory == 0
         self._line.append(slot)
@@ -82,7 +82,7 @@ class Slots:
             self._line.remove(slot)
 
     def take_now(self, slot: Slot, size: int) -> bool:
-        """Take `size` bytes of the common memory if they are there and nobody waits for them."""
+        """Take `size` bytes of the shared memory if they are free and no stream waits for memory."""
         if self._line or self._used + size > self._memory:
             return False
         self._use(slot, size)
@@ -94,7 +94,9 @@ class Slots:
         self._used -= size
 
     def _has(self, size: int) -> bool:
-        return self._used == 0 or self._used + size <= self._memory  # what is larger gets all of it
+        return (
+            self._used == 0 or self._used + size <= self._memory
+        )  # more than all memory is granted while none is used
 
     def _use(self, slot: Slot, size: int) -> None:
         slot.memory += size
@@ -116,7 +118,7 @@ class Slots:
 
 
 def busy() -> HTTPException:
-    """What a client is told for which there is no slot, or no longer."""
+    """The answer to a client for which there is no slot, or whose slot was taken away."""
     metrics.refusals.labels("busy").inc()
     detail = "all slots for streams are taken: ask again"
     return HTTPException(503, detail, {"Retry-After": str(_RETRY_BUSY)})

@@ -1,4 +1,4 @@
-"""The query parameters of each route: a spec, a range of its samples, and how they are to be sent."""
+"""The query parameters of each route: a spec, a range of its samples, and how to send them."""
 
 from collections import Counter
 from typing import Annotated, Any, TypeVar
@@ -31,7 +31,7 @@ _encoding_schema = WithJsonSchema({"type": "string", "enum": list(ENCODINGS)})
 
 
 class NoQuery(BaseModel):
-    """The routes that have no parameters."""
+    """The query of a route that has no parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,11 +57,11 @@ PARAMETERS = {*StreamQuery.model_fields, *SamplesQuery.model_fields}
 
 
 def refuse_long_queries(app: ASGIApp) -> ASGIApp:
-    """The app, in which a query of more than MAX_QUERY_BYTES is refused before anything reads it."""
+    """Wrap an app so that a query of more than MAX_QUERY_BYTES is refused before anything reads it."""
 
     async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (size := len(scope["query_string"])) > MAX_QUERY_BYTES:
-            detail = f"the query is of {size} bytes: it must be of at most {MAX_QUERY_BYTES}"
+            detail = f"the query has {size} bytes: must have at most {MAX_QUERY_BYTES}"
             answer = await refusals.on_http_error(Request(scope), HTTPException(414, detail))
             return await answer(scope, receive, send)
         return await app(scope, receive, send)
@@ -72,8 +72,8 @@ def refuse_long_queries(app: ASGIApp) -> ASGIApp:
 def read_query(model: type[Query], request: Request) -> Query:
     """Read the query parameters of a request.
 
-    Raises RefusedError naming each that is unknown, repeated or not valid, the unknown without their values:
-    they may be secrets.
+    Raises RefusedError naming each parameter that is unknown, repeated or not valid; the values of unknown
+    ones are left out, since they may be secrets.
     """
     given = request.query_params
     repeated = [name for name, count in Counter(name for name, _ in given.multi_items()).items() if count > 1]
@@ -104,7 +104,7 @@ def openapi_parameters(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _openapi_parameter(name: str, described: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    # an optional field is `anyOf` its schema and null, which no query can say
+    # an optional field is `anyOf` its schema and null, but a query cannot contain null
     schema = described | described.get("anyOf", [{}])[0]
     kept = {
         key: value

@@ -11,7 +11,7 @@ from matstream.generator_service.service.access import KEY_IN_QUERY
 from matstream.shared.errors import RefusedError
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 20  # that one answer tells
+MAX_ERRORS = 20  # listed in one answer
 
 SCHEMA = {
     "type": "object",
@@ -42,7 +42,7 @@ async def on_refused(request: Request, error: Exception) -> Response:
     metrics.refusals.labels("invalid").inc()
     problems = error.problems
     if request.app.state.door.has_key(request.scope["query_string"].decode("latin-1")):
-        problems = [KEY_IN_QUERY]  # the others may quote it
+        problems = [KEY_IN_QUERY]  # the other problems may quote the key
     errors = [{"field": problem.field, "message": str(problem)} for problem in problems[:MAX_ERRORS]]
     detail = "; ".join(told["message"] for told in errors)
     if (more := len(problems) - MAX_ERRORS) > 0:

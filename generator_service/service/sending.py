@@ -1,4 +1,5 @@
-"""Batches -> the pieces of an answer: each made while those before it are sent, and counted once it is."""
+"""Batches -> the pieces of an answer. A batch is made while those before it are sent, and counted once it is
+sent."""
 
 import asyncio
 import ctypes
@@ -23,12 +24,12 @@ from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import schema, write_stream
 
 AHEAD = 2  # batches of a stream that are made while one before them is sent, if there is memory for them
-TRIM_SECONDS = 1.0  # after the end of a stream: many may end together
-PIECE_BYTES = 256 << 10  # that are written at once: what a connection holds of an answer beside its batches
+TRIM_SECONDS = 1.0  # after the end of a stream, since many may end together
+PIECE_BYTES = 256 << 10  # written at once; a connection holds no more of an answer besides its batches
 
 
 class TimedPool(ThreadPoolExecutor):
-    """Threads whose work is counted in seconds."""
+    """Threads whose seconds of work are counted."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         def timed() -> Any:
@@ -44,11 +45,11 @@ class TimedPool(ThreadPoolExecutor):
 async def return_memory(slots: Slots) -> None:
     """Return the memory of streams to the system when some have ended.
 
-    What an exception has ended may be held by cycles, and what is freed by glibc's malloc.
+    A stream that an exception ended may be held by reference cycles, and freed memory by glibc's malloc.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     gc.collect()
-    gc.freeze()  # what is here stays, and need not be looked through again
+    gc.freeze()  # what exists now stays, and need not be searched again
 
     def collect() -> None:
         gc.collect()
@@ -67,10 +68,12 @@ async def arrow(
 ) -> AsyncGenerator[bytes, None]:
     """The Arrow IPC stream of a range in pieces. The first is empty, and comes once the first batch is made.
 
-    Every stream has room for a batch of BATCH_BYTES. What is beyond, larger batches and those made ahead, is
-    in the memory that all streams have in common: for the batch that is next a stream waits, holding none.
+    Every stream has room for one batch of BATCH_BYTES. All beyond that, in larger batches and those made
+    ahead, takes memory that all streams share. A stream waits for such memory only for the batch that is next
+    to be sent, and only while it holds none.
 
-    Raises HTTPException (503) if there is no slot for the client; it is free again before the end is sent.
+    Raises HTTPException (503) if there is no slot for the client; the slot is free again before the end of
+    the answer is sent.
     """
     arrived: deque[pa.RecordBatch | None] = deque()
     written = write_stream(iter(arrived.popleft, None), schema(spec, samples, numerics.fingerprint()))
@@ -83,7 +86,7 @@ async def arrow(
                     async for made in batches:
                         holds = list(metrics.tallies(spec, made[0]))
                         arrived.append(made.pop())
-                        # in a thread apart, not behind all that is to be made
+                        # in a thread of its own, not in the pool behind all batches still to be made
                         buffers = await asyncio.to_thread(next, written)
                         if not begun:
                             yield b""
@@ -102,14 +105,16 @@ async def arrow(
 async def _made_ahead(
     spec: StreamSpec, samples: SampleRange, batch_rows: int, pool: TimedPool, slots: Slots, slot: Slot
 ) -> AsyncGenerator[list[pa.RecordBatch], None]:
-    """The batches of a range in order, each in a list to be taken from, in memory given back before the next.
+    """The batches of a range in order, each in a list from which the caller takes it; its memory is given
+    back before the next one comes.
 
-    Once awaited, a future is part of a cycle: a batch that was its result would be held until that is found.
+    The list is needed because an awaited future is part of a reference cycle: a batch that was its result
+    would be held until Python finds that cycle.
     """
     size = batch_rows * sample_bytes(spec, *spec.extreme_dims()[1])
     rest = makers(spec, samples, batch_rows)
     following = next(rest, None)
-    making: deque[tuple[Future[None], list[pa.RecordBatch], int]] = deque()  # and the common memory of each
+    making: deque[tuple[Future[None], list[pa.RecordBatch], int]] = deque()  # and the shared memory of each
     try:
         while making or following is not None:
             while following is not None and len(making) <= AHEAD:
@@ -134,7 +139,7 @@ async def _made_ahead(
 
 
 def _ended_late(loop: asyncio.AbstractEventLoop, slots: Slots, _: Future[None]) -> None:
-    """What a stream that ended left in the making is made: its memory, too, is to be returned."""
+    """A batch that was still being made when its stream ended is now made: return its memory too."""
     with suppress(RuntimeError):  # the loop is closed: the service ends
         loop.call_soon_threadsafe(slots.ended.set)
 
@@ -150,7 +155,7 @@ async def offered(buffers: Iterable[Any], slot: Slot) -> AsyncGenerator[bytes, N
         for piece in _pieces(buffers):
             slot.offered = monotonic()
             yield piece
-            await asyncio.sleep(0)  # other requests have their turn, and a reader who is gone is noticed
+            await asyncio.sleep(0)  # other requests get their turn, and a reader that is gone is noticed
     finally:
         slot.offered = None
         metrics.send_wait_seconds.inc(perf_counter() - ready)
@@ -177,7 +182,7 @@ def etag(schema: pa.Schema, batch_rows: int) -> str:
 
 
 def unchanged(request: Request, tag: str) -> bool:
-    """Whether the client has what the tag names."""
+    """Whether the client already has the answer that the tag names."""
     known = [
         known.strip().removeprefix("W/") for known in request.headers.get("if-none-match", "").split(",")
     ]

@@ -24,12 +24,12 @@ from matstream.generator_service.service.logs import configuration, log_requests
 from matstream.shared.errors import Problem, RefusedError, UserError, explain
 from matstream.shared.problems import environment, read_problems
 
-# that streams have to finish after SIGTERM, so that all is over within 5 even on a busy machine; the parent
-# of several workers takes up to half a second to tell them
+# for streams to finish after SIGTERM, so that the service ends within 5 seconds even on a busy machine; with
+# several workers, their parent takes up to half a second to tell them
 GRACE_SECONDS = 3.5
 WORKERS_GRACE_SECONDS = 3.0
-# for which a thread that computes may keep the others from Python: ten times shorter than usual, for requests
-# wait for it
+# for which a thread that computes may keep the other threads from running Python: ten times shorter than
+# usual, since requests wait for it
 SWITCH_SECONDS = 0.0005
 
 
@@ -37,7 +37,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes.
 
     An embedded service writes its URL to the file descriptor `embedded`, and closes that. Raises UserError if
-    it cannot listen, or for a setting in the environment that is none.
+    it cannot listen, or for a setting in the environment that is not valid.
     """
     for settings in (Limits, Access):
         _check(settings)
@@ -49,7 +49,8 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
         factory=True,
         http=Connection,
         ws="none",  # uvicorn would log the targets of WebSockets as they come
-        h11_max_incomplete_event_size=1 << 18,  # of headers: long ones get an answer in words
+        h11_max_incomplete_event_size=1
+        << 18,  # of headers, so that a query too long is answered by refuse_long_queries
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
         log_config=configuration("INFO" if embedded is None else "WARNING"),
@@ -91,15 +92,15 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn raises the signal that ended it again, so that its process dies of it; ours exits 0."""
+    """uvicorn raises the signal that ended it again, so that its process dies of it; ours exits with 0."""
 
-    announcement: tuple[int, str] | None = None  # where it is written, and what, once the service can be used
+    announcement: tuple[int, str] | None = None  # a file descriptor, and the text to write once it can serve
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self.announcement is not None:
             descriptor, text = self.announcement
-            # whoever started it may be gone: then standard input has ended too
+            # the program that started it may be gone; then standard input has ended too
             with contextlib.suppress(BrokenPipeError), open(descriptor, "w", encoding="ascii") as announced:
                 announced.write(text)
 
@@ -126,7 +127,7 @@ def _as_set(settings: type[Limits] | type[Access], problem: Problem) -> Problem:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    if not re.fullmatch(r"[^\s<>]+", host):  # to Python "" is every interface, <broadcast> an address
+    if not re.fullmatch(r"[^\s<>]+", host):  # Python takes "" as every interface, <broadcast> as an address
         raise UserError(
             f"host={host!r}: must be an address or a name of this machine, such as 127.0.0.1, or 0.0.0.0 for "
             "every interface"
@@ -137,7 +138,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, TypeError) as error:  # a TypeError, for a name that DNS cannot have
+    except (OSError, TypeError) as error:  # TypeError: a name that DNS cannot have
         listener.close()
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot listen on {host}:{port}: {reason}") from None
@@ -145,6 +146,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _end_with_stdin(server: uvicorn.Server) -> None:
-    while os.read(sys.stdin.fileno(), 4096):  # sys.stdin itself would be locked when the process ends
+    while os.read(
+        sys.stdin.fileno(), 4096
+    ):  # a read of sys.stdin itself would hold its lock when the process ends
         pass
     server.should_exit = True

@@ -81,7 +81,7 @@ def test_a_file_that_holds_no_samples_is_not_replaced(tmp_path, form):
     (tmp_path / "novel").write_text("It was a dark and stormy night, sample 1")
     done = sample(tmp_path, "add", "--dim", "3", "--format", form, "--out", "novel")
     assert done.returncode == 1
-    assert "--out novel: is there, and holds no samples that matstream wrote" in done.stderr
+    assert "--out novel: exists, and holds no samples that matstream wrote" in done.stderr
     assert (tmp_path / "novel").read_text() == "It was a dark and stormy night, sample 1"
 
 
@@ -107,7 +107,7 @@ def test_samples_may_be_written_to_a_pipe_and_through_a_link(tmp_path):
         (b"", "broke off"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort", "broke off|cut"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", "damaged"),
-        (b"nonsense\r\n\r\n", "no HTTP"),
+        (b"nonsense\r\n\r\n", "not HTTP"),
     ],
 )
 def test_a_generator_that_breaks_is_one_sentence(tmp_path, answer, said):

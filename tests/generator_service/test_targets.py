@@ -42,7 +42,7 @@ def norms(inputs):
 
 
 def residual_of(matrix, values):
-    """PAPER.md's residual of eigenvalues, in exact sums."""
+    """The residual of eigenvalues, in exact sums."""
     n = len(matrix)
     square = math.fsum(x * x for x in matrix.flat)
     trace = abs(math.fsum([*values, *-np.diag(matrix)])) / (n * math.sqrt(square))
@@ -640,7 +640,7 @@ def test_an_answer_is_unique_unless_vectors_are_asked_for_and_a_value_repeats(op
 
 
 def exact_residual(operation, matrix, target):
-    """PAPER.md's residual, with 18 digits or more."""
+    """The operation's residual, with 18 digits or more."""
     a, t = matrix.astype(np.longdouble), target.astype(np.longdouble)
     size = np.sqrt((a**2).sum())
     if operation == "eigenvalues":

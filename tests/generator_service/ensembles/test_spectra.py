@@ -53,7 +53,7 @@ def refusal(**fields):
     return problem
 
 
-# seeds are fixed; bounds are PAPER.md's, 5 standard errors or a chance of 1e-6
+# seeds are fixed; bounds are 5 standard errors or a chance of 1e-6
 
 
 @pytest.mark.parametrize("pair", GOLDEN)
