@@ -1,4 +1,4 @@
-"""`matstream train`, `report`, `recipes`: what they do once they know their generators."""
+"""What `matstream train`, `report` and `recipes` do, once generators are known."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +26,8 @@ class StoppedEarlyError(UserError):
 def train_run(run: Run, urls: Sequence[str], *, resume: bool) -> None:
     """Train a prepared run, score it on held-out samples, write its result and its picture.
 
-    Raises StoppedEarlyError if it was stopped before its last sample, KeyboardInterrupt with a sentence if
-    while it was scored.
+    Raises StoppedEarlyError if training was stopped before its last sample, and KeyboardInterrupt, with a
+    sentence, if the final test was interrupted.
     """
     fetch = run.recipe.fetch
     with (
@@ -57,7 +57,7 @@ def report(folders: Sequence[Path], out: Path | None) -> None:
 
 
 def _score(run: Run, client: Client, trained: Trained) -> dict[str, Any]:
-    """Score the best model on the test samples; export it, keep its answers and the result."""
+    """Score the best model on the test samples; export the model, save its answers and the result."""
     found = validate(run, best_of(run.folder, run.recipe).solver, client, "test")
     result = _result(run, trained) | summaries(found)
     save(found, run.folder / ANSWERS, run.recipe.stream.spec())

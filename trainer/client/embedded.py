@@ -1,4 +1,4 @@
-"""A generator of a run's own: a child process, started again if it dies or hangs, that ends with the run."""
+"""A run's own generator: a child process that is started again if it dies or hangs, and ends with the run."""
 
 import logging
 import os
@@ -16,13 +16,14 @@ from matstream.shared import problems
 from matstream.shared.errors import UserError
 from matstream.shared.spec import MAX_DIM, MAX_INDEX
 
-MAX_PAUSE = 30.0  # seconds before another start, if the ones before did not last that long
-START_SECONDS = 120.0  # until it says its URL
-LOOK_SECONDS = 5.0  # between two questions whether it still answers
-MAX_SILENCE = 20.0  # seconds without an answer to that; less than a request of samples waits
-END_SECONDS = 5.0  # until it has ended, more than it gives requests under way
+MAX_PAUSE = 30.0  # seconds: the longest pause before it is started again; if it ran longer, there is none
+START_SECONDS = 120.0  # until it has written its URL
+LOOK_SECONDS = 5.0  # between two checks that it still answers
+MAX_SILENCE = 20.0  # seconds without an answer to such a check; fewer than a request for samples waits
+END_SECONDS = 5.0  # until it has ended: more than it gives the requests under way
 
-# It serves one run, limited by its recipe alone: what the environment sets for a team's server is not for it.
+# It serves one run, limited by its recipe alone; what the environment sets for a team's server does not
+# apply.
 _LIMITS = {
     "MATSTREAM_MAX_DIM": str(MAX_DIM),
     "MATSTREAM_MAX_COUNT": str(MAX_INDEX),
@@ -34,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def generators(urls: Sequence[str] | None) -> Iterator[Sequence[str]]:
-    """The generators at `urls`, or while they are needed one of our own. Raises as `embedded_generator`."""
+    """The generators at `urls`; without any, an embedded one, which runs until the body is done. Raises as
+    `embedded_generator`."""
     if urls:
         yield urls
         return
@@ -44,13 +46,14 @@ def generators(urls: Sequence[str] | None) -> Iterator[Sequence[str]]:
 
 @contextmanager
 def embedded_generator() -> Iterator[str]:
-    """The URL of a generator on this machine while it is needed. Raises UserError if it does not start."""
+    """Run a generator on this machine until the body is done, and yield its URL. Raises UserError if it does
+    not start."""
     ended = threading.Event()
     child, url = _start(0, ended)
     if not url:
         _let_go(child)
         failed = child.returncode > 0
-        when = ": its reason stands above" if failed else f" within {START_SECONDS:g} seconds"
+        when = ": the reason is printed above" if failed else f" within {START_SECONDS:g} seconds"
         raise UserError(f"the embedded generator did not start{when}")
     keeper = threading.Thread(target=_keep_alive, args=(child, url, ended), name="matstream-embedded")
     keeper.start()
@@ -74,13 +77,13 @@ def _keep_alive(child: subprocess.Popen[bytes], url: str, ended: threading.Event
         started = time.monotonic()
         try:
             child, _ = _start(urlsplit(url).port or 0, ended)
-        except OSError as error:  # no memory for it, say; the one that has ended is looked at again
+        except OSError as error:  # no memory for it, say: the loop finds the old one ended, and tries again
             logger.warning("the embedded generator cannot be started: %s", error.strerror)
     _let_go(child)
 
 
 def _trouble(child: subprocess.Popen[bytes], url: str, ended: threading.Event) -> str:
-    """What has happened to a generator, as soon as something has; "" once `ended` is set."""
+    """Wait until a generator dies or hangs, and return which of these it did; "" once `ended` is set."""
     looked = time.monotonic()
     while not ended.wait(0.1):
         if child.poll() is not None:
@@ -104,7 +107,7 @@ def _answers(url: str, ended: threading.Event) -> bool:
 
 
 def _arrives(source: socket.socket | int, seconds: float, ended: threading.Event) -> bool:
-    """Whether something comes from a source, were it its end, within so many seconds and before `ended`."""
+    """Whether bytes, or its end, arrive from a source within so many seconds and before `ended` is set."""
     until = time.monotonic() + seconds
     while not ended.is_set() and time.monotonic() < until:
         if wait([source], 0.1):
@@ -113,7 +116,7 @@ def _arrives(source: socket.socket | int, seconds: float, ended: threading.Event
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
-    """Close the standard input of a child, which ends with it, and see to that end."""
+    """Close the standard input of a child, upon which it ends, and make sure that it has ended."""
     assert child.stdin is not None
     with suppress(BrokenPipeError):
         child.stdin.close()
@@ -125,10 +128,11 @@ def _let_go(child: subprocess.Popen[bytes]) -> None:
 
 
 def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a generator; its URL, or "" if it did not start in time or before `ended`.
+    """Start a generator, and return it with its URL, or with "" if it did not start in time or before `ended`
+    was set.
 
-    It has its own session, so that Ctrl-C reaches only the trainer. It imports nothing of the working folder
-    (-P), and says its URL on a pipe of its own, where nothing else is written.
+    It has its own session, so that Ctrl-C reaches only the trainer. It imports nothing from the working
+    folder (-P), and writes its URL to a pipe of its own, to which nothing else is written.
     """
     reading, writing = os.pipe()
     command = [
@@ -142,7 +146,7 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
         "--embedded",
         str(writing),
     ]
-    # in any case, as its settings are read
+    # in upper or lower case, both of which it would read as its settings
     environment = {
         name: value for name, value in os.environ.items() if not name.upper().startswith("MATSTREAM_")
     }

@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 
 
 class Client:
-    """Streams from generators that serve the same ones; as many streams as one likes, one after another or at
-    once.
+    """Streams from generators that serve the same streams. A client may read any number of streams, one after
+    another or at once.
 
     Requests are made by a thread of its own, which `close` ends.
     """
@@ -35,11 +35,11 @@ class Client:
     def __init__(
         self, urls: str | Sequence[str], *, patience: float = PATIENCE, numerics: Numerics = "same"
     ) -> None:
-        """`patience` is the time in seconds that all generators together may be away, after a request to each
-        has failed, before that is an error; a request that is under way then has its own time.
-        With numerics="same", samples of another fingerprint than the first are wrong answers.
+        """Once requests to all generators have failed, the client goes on asking for `patience` seconds
+        before that is an error; a request that is then under way has its own time limit. With
+        numerics="same", samples whose fingerprint is not that of the first ones are wrong answers.
 
-        Raises UserError for a URL that is none, and for an environment in which no request can be made.
+        Raises UserError for an invalid URL, and for an environment in which no request can be made.
         """
         urls = [urls] if isinstance(urls, str) else list(urls)
         if not urls:
@@ -58,11 +58,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give up what is under way, and let go of thread and connections."""
+        """Give up the requests under way, and end the thread and its connections."""
         with self._beginning:
             loop, self._loop = self._loop, None
         atexit.unregister(self.close)
-        if loop is not None and self._thread is not None and self._thread.is_alive():  # a fork has it not
+        if loop is not None and self._thread is not None and self._thread.is_alive():  # not in a fork
             asyncio.run_coroutine_threadsafe(self._end(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
 
@@ -81,13 +81,13 @@ class Client:
         """Samples [start, start+count) in order, every batch verified before it is yielded.
 
         The range is cut into requests of `request_samples` (by default about REQUEST_BYTES each), of which
-        `connections` are under way at a time, spread over the generators. What fails is asked for again, from
-        the first missing sample on, from the next generator. Memory is bounded by `connections` requests and
-        the one being read, however long the range and however slow the reader. Another thread may set
-        `cancelled`, which ends it within a second.
+        `connections` are under way at a time, spread over the generators. If a request fails, the next
+        generator is asked for its samples, from the first missing one on. Memory is bounded by `connections`
+        requests and the one being read, however long the range and however slow the reader. Another thread
+        may set `cancelled`, which ends the stream within a second.
 
-        Raises ValueError for an address out of range; StreamError for a stream that no generator serves, or
-        only in other numerics, that none has answered for `patience` seconds, or that was cancelled.
+        Raises ValueError for an address out of range; StreamError if no generator serves the stream, or only
+        with other numerics, if none has answered for `patience` seconds, or if it was cancelled.
         """
         samples = SampleRange.model_validate({"seed": seed, "split": split, "start": start, "count": count})
         if connections < 1 or (request_samples is not None and request_samples < 1):
@@ -107,7 +107,7 @@ class Client:
         connections: int = 2,
         cancelled: threading.Event | None = None,
     ) -> Streamed:
-        """Some ranges of the samples of a stream, in their order, each by a request; otherwise as
+        """Some ranges of the samples of a stream, in their order, each by one request; otherwise like
         `stream`."""
         cancelled = cancelled or threading.Event()
         fetches = (self._begin(self._fetch(spec, wanted, number)) for number, wanted in enumerate(ranges))
@@ -128,9 +128,9 @@ class Client:
     def _begin(self, fetch: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Start a task in the client's thread.
 
-        It is a daemon, so that a client that nobody closed does not keep a process alive; that is closed when
-        the process ends, while the thread still runs. It reads nothing by pyarrow itself, which would abort a
-        process that ends meanwhile.
+        The thread is a daemon, so that a client that nobody closed does not keep the process alive; such a
+        client is closed when the process ends, while the thread still runs. The thread itself does not call
+        pyarrow, which would abort a process that ends meanwhile.
         """
         with self._beginning:
             if self._loop is None:
@@ -152,7 +152,7 @@ class Client:
         raise StreamError("the stream was cancelled")
 
     async def _fetch(self, spec: StreamSpec, wanted: SampleRange, number: int) -> Batches:
-        """All batches of a range; request `number` goes first to generator `number` mod their count."""
+        """All batches of a range. Request `number` goes first to generator `number` mod their count."""
         batches: Batches = []
         while (done := sum(batch.num_rows for batch in batches)) < wanted.count:
             missing = {"start": wanted.start + done, "count": wanted.count - done}

@@ -1,4 +1,4 @@
-"""A generator as the client sees it: requests with every bound they need, and what is remembered of them."""
+"""A generator as the client sees it: requests with limits of time and size, and how well it has answered."""
 
 import asyncio
 import json
@@ -15,13 +15,13 @@ from matstream.shared.errors import UserError, first_line, one_line
 from matstream.shared.urls import authorization, checked_url, is_loopback, without_password
 from matstream.shared.wire import MEDIA_TYPE
 
-MAX_ERROR_BYTES = 64 << 10  # read of an answer that is no stream
-MAX_WRONG = 3  # wrong answers in a row, after which a generator counts as wrong that never answered rightly
-WRONG_SECONDS = 60.0  # for which one that did must answer wrongly: what stands before it may be starting anew
-MAX_RETRY_AFTER = 15.0  # seconds: where no other generator answers, a longer wait is cut to this
+MAX_ERROR_BYTES = 64 << 10  # read of an answer that is not a stream
+MAX_WRONG = 3  # wrong answers in a row after which a generator that never answered rightly counts as wrong
+WRONG_SECONDS = 60.0  # for which one that did must answer wrongly too: a proxy before it may be restarting
+MAX_RETRY_AFTER = 15.0  # seconds; where no other generator answers, a longer Retry-After is cut to this
 
-# What a request may take. A generator that has no other beside it is given the time of the slowest line that
-# one could train over; one that has, several times what is usual.
+# How long a request may take. If there is no other generator to ask, it may take as long as over the slowest
+# line that one could train over; else several times as long as is usual.
 CONNECT_SECONDS = 10.0
 START_SECONDS = 30.0  # before the first byte, and between two
 SLOWEST = 64 << 10  # bytes a second
@@ -29,13 +29,13 @@ HURRIED_START_SECONDS = 4.0
 HURRIED = 1 << 20  # bytes a second, until it is known what is usual
 TIMES_USUAL = 8
 
-_LEAST_REST, _MOST_REST = 0.5, 60.0  # seconds for which a generator that failed is left in peace
-_REST_FOR_LOST = 10  # so many times the seconds that its failure cost, if that is more
+_LEAST_REST, _MOST_REST = 0.5, 60.0  # seconds for which a generator that failed is left alone
+_REST_FOR_LOST = 10  # it is left alone for so many times the seconds that its failure cost, if that is more
 _BUSY = (408, 425, 429, 502, 503, 504)
 
 
 class UnavailableError(Exception):
-    """A generator that gives no whole answer now; it asked for `seconds` of peace, if it did."""
+    """A generator gives no whole answer now; `seconds` is how long it asked to be left alone, if it did."""
 
     def __init__(self, message: str, seconds: float | None = None) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class UnavailableError(Exception):
 
 
 class WrongError(Exception):
-    """An answer that is not what was asked for; `for_good` if it will never be another."""
+    """An answer is not what was asked for; `for_good` if asking again would not change that."""
 
     def __init__(self, message: str, *, for_good: bool = False) -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class Generator:
         self._wrong_for_good = False
         self._has_answered = False
         self.failures = 0
-        self.rests_until = 0.0  # the monotonic time before which it is asked only if no other answers
+        self.rests_until = 0.0  # the monotonic time before which it is asked only if all others rest too
 
     @property
     def is_wrong(self) -> bool:
@@ -72,10 +72,10 @@ class Generator:
     async def ask(
         self, query: Mapping[str, Any], *, size: int, most: int, one: int, usual: float, hurried: bool
     ) -> tuple[bytearray, UnavailableError | WrongError | None]:
-        """What it sends as /v1/stream, and the error if that ended before its end.
+        """The body of its answer to /v1/stream, and the error if the answer is not complete.
 
-        An answer has about `size` bytes and at most `most`, and a sample `one`; its time is bounded by these,
-        closely if `hurried`, where `usual` bytes come a second.
+        An answer has about `size` bytes and at most `most`, and a sample has `one`. Its time is limited by
+        these; if `hurried`, more closely, by the `usual` bytes a second (0 if unknown).
         """
         body = bytearray()
         seconds = START_SECONDS + size / SLOWEST
@@ -95,12 +95,12 @@ class Generator:
                 async for chunk in response.aiter_raw():
                     body += chunk
                     if len(body) > most:
-                        raise WrongError(f"sends more than the {most:,} bytes that were asked for at most")
+                        raise WrongError(f"sends more than {most:,} bytes, the most that were asked for")
         except (UnavailableError, WrongError) as error:
             return body, error
         except TimeoutError:
             return body, UnavailableError(f"sent {len(body):,} of about {size:,} bytes in {seconds:.1f} s")
-        except (httpx.LocalProtocolError, httpx.InvalidURL, UnicodeError) as error:  # nothing that passes
+        except (httpx.LocalProtocolError, httpx.InvalidURL, UnicodeError) as error:  # it will not pass
             return body, WrongError(first_line(error), for_good=True)
         except httpx.ConnectError as error:
             return body, UnavailableError(f"cannot be reached: {first_line(error)}")
@@ -108,18 +108,18 @@ class Generator:
             return body, UnavailableError(f"no answer within {time.monotonic() - begun:.0f} s")
         except httpx.HTTPError as error:
             if isinstance(error, httpx.RemoteProtocolError) and not head and "disconnected" not in str(error):
-                return body, WrongError(f"answered what is no HTTP: {first_line(error)}")
+                return body, WrongError(f"answered something that is not HTTP: {first_line(error)}")
             return body, UnavailableError(f"broke off its answer: {first_line(error)}")
         return body, None
 
     def note_answer(self) -> None:
-        """It answered rightly."""
+        """Note that it answered rightly."""
         self._has_answered = True
         self._in_a_row = self._wrong = 0
         self.rests_until = 0.0
 
     def note_failure(self, error: Exception, seconds: float, *, brought_some: bool) -> None:
-        """It failed, which cost `seconds`."""
+        """Note that it failed, which cost `seconds`; `brought_some`: it sent some right samples before."""
         self.failures += 1
         self._in_a_row += 1
         if isinstance(error, WrongError) and not brought_some:
@@ -137,7 +137,7 @@ class Generator:
 
 
 async def _check(response: httpx.Response) -> None:
-    """Raise what an answer that is no stream means, in the words it came with."""
+    """Raise an error for an answer that is not a stream, with the words of the answer."""
     media_type = response.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip()
     encoding = response.headers.get("content-encoding", "identity")
     if response.status_code == 200 and media_type == MEDIA_TYPE and encoding == "identity":
@@ -152,7 +152,7 @@ async def _check(response: httpx.Response) -> None:
     if 300 <= status < 400 and "location" in response.headers:
         where = response.headers["location"].partition("/v1/stream")[0]
         shown = one_line(without_password(where), 200)
-        raise WrongError(f"answered {status} (moved to {shown}): write the address it has moved to")
+        raise WrongError(f"answered {status} (moved to {shown}): give the address it has moved to")
     said = _detail(text) if status >= 400 else ""
     answered = f"answered {status}: {said}" if said else f"answered {status}"
     if status in _BUSY:
@@ -173,7 +173,7 @@ async def _beginning(response: httpx.Response) -> str:
 
 
 def _detail(text: str) -> str:
-    """What an error's body says: the `detail` of a problem document, else its first words."""
+    """What the body of an error says: the `detail` of a problem document, else its first words."""
     try:
         said = str(json.loads(text)["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -182,7 +182,8 @@ def _detail(text: str) -> str:
 
 
 def _http(url: str) -> httpx.AsyncClient:
-    """A client for a generator. The environment (proxies, certificates) is read for other machines alone.
+    """An HTTP client for a generator. The environment (proxies, certificates) is read only for other
+    machines.
 
     Raises UserError naming the variable of the environment that cannot be used.
     """
@@ -191,9 +192,9 @@ def _http(url: str) -> httpx.AsyncClient:
     headers = {"Accept-Encoding": "identity"} | authorization()
     limits = httpx.Limits(max_connections=None)
     try:
-        # no certificates are loaded where none is looked at
+        # certificates are loaded only for https
         address = httpx.URL(url)
-        # name and password apart from the URL, which httpx logs
+        # user name and password are not left in the URL, which httpx logs
         auth = (address.username, address.password) if address.userinfo else None
         return httpx.AsyncClient(
             trust_env=not direct, verify=secure, headers=headers, limits=limits, auth=auth
@@ -203,7 +204,8 @@ def _http(url: str) -> httpx.AsyncClient:
 
 
 def _culprit(error: Exception) -> str:
-    """The variable of the environment that cannot be used; not what it holds, which may be a password."""
+    """Which variable of the environment cannot be used; a proxy's is not shown, since it may hold a
+    password."""
     named = {name.lower(): name for name in os.environ if name.lower().endswith("_proxy")}
     for scheme, proxy in getproxies().items():
         name = named.get(f"{scheme}_proxy")

@@ -1,4 +1,4 @@
-"""Which generator is asked for samples, and asked again, until one has answered rightly."""
+"""Asking generators for samples, in turn and repeatedly, until one has answered rightly."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from matstream.trainer.client.generators import MAX_RETRY_AFTER, Generator, Unav
 from matstream.trainer.client.waiting import LoggedWaiting, Waiting
 
 LEAST_BATCH_BYTES = 32 << 10  # of samples in a batch that is not the last; generators make far larger ones
-PATIENCE = 60.0  # seconds after a failure without a right answer of any generator, then that is an error
+PATIENCE = 60.0  # seconds after a failure in which some generator must answer rightly
 
 Batches = list[pa.RecordBatch]
 Numerics = Literal["same", "any"]
@@ -36,7 +36,7 @@ class _NoAnswerError(Exception):
         super().__init__("; ".join(f"{generator.name}: {first_line(error)}" for generator, error in failures))
         self.failures = failures
         named = [error.seconds for _, error in failures if isinstance(error, UnavailableError)]
-        # for which all of them want to be left in peace
+        # for which all of them ask to be left alone
         self.seconds = min((s for s in named if s), default=None) if len(named) == len(failures) else None
 
 
@@ -45,17 +45,17 @@ class Replicas:
     loop."""
 
     def __init__(self, urls: Sequence[str], patience: float, numerics: Numerics) -> None:
-        """Raises UserError for a URL that is none, and for an environment in which no request can be made."""
+        """Raises UserError for an invalid URL, and for an environment in which no request can be made."""
         self.patience = patience
         self.on_waiting: Callable[[Waiting | None], None] = LoggedWaiting()
-        self.fingerprints: list[str] = []  # whose samples were taken, in the order of their first
+        self.fingerprints: list[str] = []  # of the samples taken, in the order in which they were first met
         self._numerics = numerics
         self._generators = [Generator(url) for url in urls]
         self._trouble_since: float | None = None  # when all generators failed, if none has answered since
         self._usual: dict[StreamSpec, float] = {}  # bytes a second of the best answer
 
     def expect(self, fingerprint: str) -> None:
-        """Take no samples of other numerics than these, as long as numerics="same". Before any is taken."""
+        """With numerics="same", take only samples of this fingerprint. To be called before any are taken."""
         if not self.fingerprints:
             self.fingerprints.append(fingerprint)
 
@@ -92,7 +92,8 @@ class Replicas:
         raise AssertionError  # the loop above returns or raises
 
     async def _ask_each(self, spec: StreamSpec, missing: SampleRange, number: int) -> Batches:
-        """What the first generator brings that answers; those that rest are asked if no other does."""
+        """The batches of the first generator that brings any. Generators that rest are asked only if all
+        do."""
         now = time.monotonic()
         turn = [self._generators[(number + i) % len(self._generators)] for i in range(len(self._generators))]
         able = [generator for generator in turn if generator.rests_until <= now]
@@ -110,7 +111,7 @@ class Replicas:
     async def _ask(
         self, generator: Generator, spec: StreamSpec, missing: SampleRange
     ) -> tuple[Batches, UnavailableError | WrongError | None]:
-        """The verified batches that one generator brings, and the error if these are not all."""
+        """The verified batches that one generator brings, and the error if they are not all."""
         now = time.monotonic()
         others = [other for other in self._generators if other is not generator and other.rests_until <= now]
         one = sample_bytes(spec)
@@ -125,7 +126,7 @@ class Replicas:
         if error is None:
             rate = len(body) / (time.monotonic() - now)
             self._usual[spec] = max(rate, self._usual.get(spec, 0.0))
-        # by a thread that every process waits for
+        # in a thread for which the process waits when it ends
         try:
             batches, damage = await asyncio.to_thread(_verified, body, spec, missing)
         except RuntimeError:  # the process ends
@@ -145,7 +146,7 @@ class Replicas:
         return batches, error
 
     def _takes(self, batch: pa.RecordBatch) -> bool:
-        """Whether samples of such numerics are taken; those that are first met are noted."""
+        """Whether samples with the fingerprint of this batch are taken; a new fingerprint is noted."""
         found = provenance(batch.schema)["fingerprint"]
         if self.fingerprints and self._numerics == "same":
             return found == self.fingerprints[-1]
@@ -176,7 +177,9 @@ def _verified(
         for batch in read_stream(_Bytes(body), spec, wanted):
             batches.append(batch)
     except WireError as error:
-        if sum(batch.num_rows for batch in batches) == wanted.count:  # wrong behind its last: that one again
+        if (
+            sum(batch.num_rows for batch in batches) == wanted.count
+        ):  # wrong after the last: ask for that again
             batches.pop()
         return batches, WrongError(first_line(error))
     return batches, None
@@ -195,11 +198,11 @@ class _Bytes:
 
 def _other_numerics(who: str, found: str, expected: str) -> str:
     return (
-        f"{who} computes with numerics {found}, the samples so far with {expected}: they may differ in their "
-        "last bits; use like machines (see /version), or take any with fetch.numerics=any"
+        f"{who} computes with numerics {found}, the samples so far came from {expected}: they may differ in "
+        "their last bits; use equal machines (see /version), or take any with fetch.numerics=any"
     )
 
 
 def sample_bytes(spec: StreamSpec) -> int:
-    """Of the input and target of the largest sample of a spec."""
+    """The bytes of the input and target of the largest sample of a spec."""
     return 8 * spec.max_entries(*spec.extreme_dims()[1])

@@ -1,4 +1,4 @@
-"""What is said while no generator answers."""
+"""What the client reports while no generator answers."""
 
 import logging
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Waiting(NamedTuple):
 
 
 class LoggedWaiting:
-    """Waiting as lines of the log: one when it has lasted, one each time it has doubled, one at its end."""
+    """Logs a wait: a line after LONG_WAIT seconds, one each time it has doubled, and one at its end."""
 
     def __init__(self) -> None:
         self._next = LONG_WAIT

@@ -1,1 +1,1 @@
-"""What is shown while a command works, and at its end."""
+"""What a command shows while it works, and at its end."""

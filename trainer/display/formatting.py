@@ -1,10 +1,10 @@
-"""What people are shown, on a terminal as on a page: numbers, and findings of scoring.failures as tables."""
+"""How numbers, and the findings of scoring.failures as tables, are shown on a terminal or on a page."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 DASH = "–"
-ABOUT = ("operation", "spec", "seed", "split", "constrained", "m", "n")  # what a study is of
+ABOUT = ("operation", "spec", "seed", "split", "constrained", "m", "n")  # what a study is about
 
 Path = tuple[str, ...]  # of a finding in a study
 
@@ -25,7 +25,7 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None, form: str = ",.0f") -> str:
-    """A number, a dash where there is none."""
+    """A number as text, a dash if there is none."""
     return DASH if value is None else format(value, form)
 
 
@@ -72,7 +72,7 @@ def _flattened(found: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Pat
 
 
 def _named(path: Path) -> str:
-    """A finding's place in words."""
+    """The path of a finding in words."""
     if path[0] == "right":
         return f"right within {100 * float(path[1]):g}%"
     *above, last = path

@@ -26,7 +26,8 @@ REDRAWN = 0.2  # seconds between two drawings in a notebook
 
 @contextmanager
 def working(what: str, samples: int) -> Iterator[Callable[[int], None]]:
-    """A bar while samples are worked off, of which the function given is told; gone at the end."""
+    """Show a bar while samples are worked off. The body calls the yielded function with the number of samples
+    that it has done; the bar is gone at the end."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -52,10 +53,10 @@ def _is_watched() -> bool:
 
 @contextmanager
 def _shown(bar: Progress) -> Iterator[Callable[[], None]]:
-    """Show a bar; the function given is called when it has changed.
+    """Show a bar. The body calls the yielded function when the bar has changed.
 
-    A terminal's is redrawn by rich. A notebook's is one output, replaced each time: rich would need widgets
-    for it, which many notebooks lack.
+    On a terminal rich redraws the bar. In a notebook it is an output that is replaced each time: rich would
+    need widgets, which many notebooks lack.
     """
     if not bar.console.is_jupyter:
         with bar:
@@ -88,7 +89,7 @@ def _as_html(bar: Progress) -> str:
 
 
 class TrainingProgress:
-    """Reports on standard error, from a first number of samples to the last."""
+    """Reports the progress of training on standard error, from `done` samples to `samples`."""
 
     def __init__(self, name: str, done: int, samples: int) -> None:
         self._console = Console(stderr=True)
@@ -118,7 +119,7 @@ class TrainingProgress:
         self._until_the_end.close()
 
     def waiting(self, waiting: Waiting | None) -> None:
-        """Show what the run waits for, and how long it still will; None: for nothing any more."""
+        """Show what the run waits for, and how much longer it will; None if it waits for nothing."""
         if not self._watched:
             self._log(waiting)
             return

@@ -1,4 +1,4 @@
-"""What is printed at the end: scores, tables of several, findings."""
+"""What a command prints at its end: scores of one run or of several, findings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from rich.table import Table
 from matstream.trainer.display.formatting import study_tables
 
 _console = Console(highlight=False)
-_console.soft_wrap = not _console.is_jupyter  # a notebook has no window to fold lines at
+_console.soft_wrap = not _console.is_jupyter  # a notebook has no window width at which to fold lines
 if not _console.is_terminal:
     _console.width = 200  # a table in a file or a pipe is not squeezed
 

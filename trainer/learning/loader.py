@@ -19,11 +19,11 @@ AHEAD = 8  # record batches encoded and waiting
 
 
 class Batch(NamedTuple):
-    """Consecutive samples as ids."""
+    """Consecutive samples as token ids."""
 
     inputs: Tensor  # (B, L, slots)
     targets: Tensor  # (B, T, slots)
-    tasks: Tensor  # (B,) of the problems
+    tasks: Tensor  # (B,)
 
 
 class StoppedError(Exception):
@@ -54,11 +54,11 @@ class Loader:
         self.position = position
         self.end = end
         self.waited = 0.0  # seconds that take() spent waiting for samples
-        self.fingerprints: list[tuple[str, int]] = []  # each with the first sample that is of it
+        self.fingerprints: list[tuple[str, int]] = []  # each with the first sample that has it
         self._tokens = input_tokens, target_tokens
         self._operations = spec.operation
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
-        self._block = Batch(*[torch.empty(0)] * 3)  # what is left of the last one off the queue
+        self._block = Batch(*[torch.empty(0)] * 3)  # what is left of the last batch taken from the queue
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if position == end:
@@ -79,7 +79,7 @@ class Loader:
     def take(self, count: int, stop: threading.Event) -> Batch:
         """The next `count` samples.
 
-        Raises StoppedError if `stop` is set while waiting, and what ended the stream if it failed.
+        Raises StoppedError if `stop` is set while waiting, and the error that ended the stream if it failed.
         """
         assert self.position + count <= self.end
         pieces = []
@@ -140,7 +140,7 @@ class Loader:
 
 
 def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """The same batches on a device; on a GPU each is copied, from pinned memory and on a stream of its own,
+    """The same batches on a device. To a GPU each is copied from pinned memory, on a CUDA stream of its own,
     while the GPU is still busy with the one before it."""
     if device.type != "cuda":
         yield from batches

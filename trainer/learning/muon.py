@@ -1,7 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal (K. Jordan et al., 2024), in float32 and many at a time.
 
-PyTorch's own computes in bfloat16, one matrix after another: on a processor without bfloat16 some twenty
-times slower than what follows; on one with it the same on one thread, slower on two (docs/LOG.md).
+PyTorch's own Muon computes in bfloat16, one matrix after another. On a processor without bfloat16 it is some
+twenty times slower than this one; on one with bfloat16 it is as fast on one thread, and slower on two
+(docs/LOG.md).
 """
 
 from collections.abc import Callable, Iterable
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 MOMENTUM = 0.95
-_COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the quintic that takes singular values to about 1
+_COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the quintic polynomial that moves singular values to about 1
 _STEPS = 5
 _TINY = 1e-7  # a norm below which a matrix is left small
 _LIKE_ADAMW = 0.2  # the root mean square of an update of AdamW (arXiv 2502.16982)
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal, and as large as an update of AdamW, so that it takes its rate.
+    """Nesterov momentum, made orthogonal and as large as an update of AdamW, whose learning rate it can take.
 
     For weights that are matrices (m, n); their state is one momentum, of the same shape.
     """
@@ -42,7 +43,7 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_add_(weights, updates.unbind(), alpha=-rate * _LIKE_ADAMW * max(shape) ** 0.5)
 
     def _momentum(self, weight: Tensor) -> Tensor:
-        """The momentum with this step's gradient, one step further on."""
+        """Update the momentum by this step's gradient, and return Nesterov's: the momentum one step ahead."""
         state: dict[str, Any] = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
@@ -52,10 +53,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Each matrix (B, m, n) with its singular values taken to between about 0.7 and 1.2, if they are not
+    """Each matrix (B, m, n) with its singular values moved to between about 0.7 and 1.2, unless they are
     below about 1e-3 of its norm; its singular vectors stay.
 
-    By Newton–Schulz iterations X <- X·p(XᵀX) on the Gram matrices, which stay as small as the smaller side.
+    It is done by Newton–Schulz iterations X <- X·p(XᵀX), on the Gram matrices of the smaller side.
     """
     if matrices.shape[1] < matrices.shape[2]:
         return orthogonal(matrices.mT).mT
@@ -70,7 +71,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """p(G), by which the quintic multiplies matrices of these Gram matrices (B, n, n)."""
+    """p(G) for Gram matrices G = XᵀX (B, n, n): the quintic multiplies X by it."""
     a, b, c = _COEFFICIENTS
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=1, dim2=2).add_(a)

@@ -39,7 +39,7 @@ class Optimiser:
             self._parts.append(Muon(by_muon, weight_decay=decay))
 
     def step(self, rate: float) -> Tensor:
-        """Move the weights along their clipped gradients, and forget these; returns the norm they had, ()."""
+        """Move the weights along their clipped gradients, and clear these; returns their norm before, ()."""
         norm = nn.utils.clip_grad_norm_(self._weights, self._training.gradient_clip)
         for part in self._parts:
             for group in part.param_groups:
@@ -57,9 +57,9 @@ class Optimiser:
 
 
 def backward(model: Callable[..., Tensor], training: TrainingSection, batch: Batch) -> Tensor:
-    """Add a batch's gradients, in `training.accumulate` parts; returns its mean loss, ().
+    """Compute the gradients of a batch, in `training.accumulate` parts; returns its mean loss, ().
 
-    The loss is that of all words of a position, averaged over the positions of the batch's answers.
+    The loss of all words of a position is summed, and averaged over the positions of the batch's answers.
     """
     positions = (batch.targets >= 0).any(dim=-1).sum()
     total = torch.zeros((), device=batch.inputs.device)
@@ -73,7 +73,7 @@ def backward(model: Callable[..., Tensor], training: TrainingSection, batch: Bat
 
 
 def learning_rate(training: TrainingSection, samples: int) -> float:
-    """The rate of the step that begins after `samples`: a linear rise, then as the schedule says."""
+    """The rate of the step that begins after `samples`: it rises linearly, then follows the schedule."""
     if samples < training.warmup:
         rising = (samples + training.batch_size) / (training.warmup + training.batch_size)
         return training.learning_rate * rising
@@ -89,8 +89,8 @@ def learning_rate(training: TrainingSection, samples: int) -> float:
 class Average:
     """A model whose weights are the exponential average of another's, over samples seen.
 
-    Its half-life is `half_life` samples, and a tenth of those seen while that is shorter: what was learned
-    first is soon out of date.
+    Its half-life is `half_life` samples, or a tenth of those seen while that is shorter, since what was
+    learned first is soon out of date.
     """
 
     def __init__(self, model: Transformer, half_life: float) -> None:
@@ -98,7 +98,7 @@ class Average:
         self._half_life = half_life
 
     def update(self, model: Transformer, samples: int, seen: int) -> None:
-        """Take in the weights after a step of so many samples, when `seen` have been seen in all."""
+        """Take in the weights after a step of `samples` samples, when `seen` have been seen in all."""
         kept = 0.5 ** (samples / min(self._half_life, seen / 10))
         torch._foreach_lerp_(
             list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - kept

@@ -37,8 +37,8 @@ def train(run: Run, client: Client) -> Trained:
     """Train in the run's folder, from its last checkpoint if it has one.
 
     Writes metrics.jsonl, tensorboard/ and checkpoints/. SIGINT, SIGTERM and the recipe's time limit, which
-    is on this go alone, end it at the next step with a checkpoint. Raises StreamError, after a checkpoint,
-    if the stream is lost; TrainingError if the loss is not finite or diverges.
+    counts from this start alone, end it at the next step with a checkpoint. Raises StreamError, after a
+    checkpoint, if the stream is lost; TrainingError if the loss is not finite or diverges.
     """
     training = run.recipe.training
     state = State(run)
@@ -144,14 +144,14 @@ def _loader(run: Run, client: Client, position: int, solver: Solver) -> Loader:
 
 
 def _batches(loader: Loader, training: TrainingSection, stop: threading.Event) -> Iterator[Batch]:
-    """What each step learns from, in order; the last may be smaller."""
+    """The batches that the steps learn from, in order; the last may be smaller."""
     while loader.position < training.samples:
         yield loader.take(min(training.batch_size, training.samples - loader.position), stop)
 
 
 @contextmanager
 def _told_of_waiting(client: Client, progress: TrainingProgress) -> Iterator[None]:
-    """Let the progress say what the client waits for, as long as it is shown."""
+    """Let `progress` show what the client waits for, until the body is done."""
     before, client.replicas.on_waiting = client.replicas.on_waiting, progress.waiting
     try:
         yield
@@ -160,7 +160,8 @@ def _told_of_waiting(client: Client, progress: TrainingProgress) -> Iterator[Non
 
 
 def _patience(run: Run, position: Position) -> float:
-    """Seconds that generators may be away: where much is at stake, as long as has been trained."""
+    """Seconds for which generators may be away: by default as long as the run has trained, PATIENCE at
+    least."""
     return run.recipe.fetch.patience or max(PATIENCE, position.seconds)
 
 
@@ -204,8 +205,8 @@ class _Stop(threading.Event):
 
 @contextmanager
 def _signals() -> Iterator[_Stop]:
-    """Let SIGINT and SIGTERM set an event; a second one ends the process as usual. One that is ignored, as
-    that of Ctrl-C is by what a script runs in the background, stays so."""
+    """Let SIGINT and SIGTERM set an event; a second one ends the process as usual. A signal that is ignored,
+    as SIGINT is in what a script runs in the background, stays ignored."""
     stop = _Stop()
 
     def ask(number: int, frame: object) -> None:
@@ -213,7 +214,7 @@ def _signals() -> Iterator[_Stop]:
         stop.set()
         signal.signal(number, handlers[number])
 
-    here = threading.current_thread() is threading.main_thread()  # no other may set what signals do
+    here = threading.current_thread() is threading.main_thread()  # only it may set handlers
     handlers: dict[int, Any] = {
         number: signal.signal(number, ask)
         for number in (signal.SIGINT, signal.SIGTERM)

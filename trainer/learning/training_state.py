@@ -1,4 +1,4 @@
-"""All that training changes: weights, optimiser, average, and how far it has come."""
+"""All that training changes: weights, optimiser, average of weights, and how far it has come."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ DIVERGED = 5.0  # times the loss of guessing
 
 
 class TrainingError(UserError):
-    """A loss that is no number any more, or has left all bounds."""
+    """A loss that is not finite or diverges, or a batch that does not fit into memory."""
 
 
 @dataclass
@@ -32,11 +32,11 @@ class Position:
     samples: int = 0
     validated: int = 0  # the samples after which it was last scored
     best: float = -1.0  # accuracy on the validation samples, of all so far
-    seconds: float = 0.0  # of training, validation and checkpoints aside
+    seconds: float = 0.0  # of training, without validation and checkpoints
     waited: float = 0.0  # of these, waiting for samples
     loss_sum: float = 0.0  # since the last loss in metrics.jsonl
     loss_steps: int = 0
-    # of the numerics of all samples seen, each with the first sample that was of it
+    # of all samples seen, each with the first sample that had it
     fingerprints: dict[str, int] = field(default_factory=dict)
 
 
@@ -70,7 +70,7 @@ class State:
                     self._average.model.load_state_dict(state["average"])
             if not checkpoints.forget_after(self._folder, self.position.samples):
                 self.position.best = -1.0
-                if self.position.validated == training.samples:  # nothing else would find the best again
+                if self.position.validated == training.samples:  # else no best weights would be saved again
                     self.position.validated -= 1
 
     def solver(self) -> Solver:
@@ -88,7 +88,7 @@ class State:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise TrainingError(
                     f"training.batch_size={training.batch_size} in training.accumulate={training.accumulate} "
-                    "parts: one of them does not fit into memory; more parts, in another run, may"
+                    "parts: one part does not fit into memory; take more parts, in another run"
                 ) from error
             raise
         norm = self._optimiser.step(learning_rate(training, position.samples))
@@ -126,7 +126,7 @@ class State:
         checkpoints.save(self._folder, self.position.samples, self.model, state, keep)
 
     def save_if_best(self, accuracy: float) -> None:
-        """Keep the weights apart if they score as well as any before them."""
+        """Save the weights as the best ones if they score as well as any before them."""
         if accuracy >= self.position.best:
             self.position.best = accuracy
             checkpoints.save_best(self._folder, self.position.samples, self.solver().model)

@@ -1,4 +1,4 @@
-"""A loss under which words of about the right value are partly right."""
+"""A loss for which words of nearly the right value are partly right."""
 
 import numpy as np
 import torch
@@ -10,15 +10,16 @@ REACH = 5.0  # deviations beyond which the normal law is taken to be zero: 6e-7 
 
 
 class Near(nn.Module):
-    """The divergence of predicted words from a normal law around the value of the wanted one.
+    """The Kullback–Leibler divergence of predicted words from a normal law around the value of the wanted
+    word.
 
-    `values` (W,) of the words, infinite for one that is near no other; the law's deviation is `near` times
-    the wanted value's magnitude. Of each word, the K words that its law reaches are kept, so that memory and
-    work grow with K, not with W.
+    `values` (W,) are those of the words, infinite for a word that is near no other; the law's deviation is
+    `near` times the wanted value's magnitude. For each word only the K words that its law reaches are kept,
+    so that memory and work grow with K, not with W.
     """
 
-    words: Tensor  # (W, K) that a word's law reaches
-    shares: Tensor  # (W, K) its probabilities there
+    words: Tensor  # (W, K), the words that each word's law reaches
+    shares: Tensor  # (W, K), the law's probabilities of these
 
     def __init__(self, values: NDArray[np.float64], near: float) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class Near(nn.Module):
         self.register_buffer("shares", torch.from_numpy(shares), persistent=False)
 
     def forward(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """In nats, of logits (N, W) where these words (N,) are wanted, summed; -1 counts for nothing."""
+        """The divergence of logits (N, W) where words (N,) are wanted, summed, in nats; -1 is ignored."""
         known = wanted >= 0
         wanted = wanted.clamp(min=0)
         predicted = F.log_softmax(logits, dim=-1).gather(1, self.words[wanted])  # (N, K)
@@ -36,7 +37,7 @@ class Near(nn.Module):
 
 
 def _laws(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The words (W, K) that each word's law reaches, padded with any, and its probabilities (W, K) there."""
+    """The words (W, K) that each word's law reaches, padded with others, and their probabilities (W, K)."""
     finite = np.flatnonzero(np.isfinite(values))
     by_value = finite[np.argsort(values[finite], kind="stable")]
     ordered = values[by_value]
@@ -51,5 +52,5 @@ def _laws(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.int64], 
     shares = np.where(inside, np.exp(-np.square(distances) / 2), 0)
     shares /= shares.sum(axis=1, keepdims=True)
     never = np.flatnonzero(~np.isfinite(values))
-    words[never, 0], shares[never] = never, reached == 0  # near themselves alone
+    words[never, 0], shares[never] = never, reached == 0  # near only themselves
     return words, shares.astype(np.float32)

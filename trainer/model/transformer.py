@@ -1,8 +1,9 @@
 """An encoder–decoder transformer from matrices to matrices, in one readable file.
 
-B: batch, L: input positions, T: target positions, D: width, H: heads, K: tasks. A position may
-hold several words, one a slot (trainer.tokens): their embeddings are added on the way in; on the way out
-the words of a number are predicted one after another, each knowing those before it.
+B: batch, L: input positions, T: target positions, D: width, H: heads, K: tasks. A word is a token; a task is
+one operation at one size. A position may hold several words, one in each slot (trainer.tokens.tokens): their
+embeddings are added on input; on output the words of a number are predicted one after another, each from the
+ones before it.
 """
 
 from typing import cast
@@ -16,13 +17,13 @@ from matstream.trainer.recipes.recipe import ModelSection, Recipe
 from matstream.trainer.tokens.grammar import Grammar
 from matstream.trainer.tokens.tokens import Tokens
 
-LOUDNESS = 5.0  # of signs, in the first weights
+LOUDNESS = 5.0  # factor of the embeddings of signs in the initial weights
 
 
 class Transformer(nn.Module):
     """From input ids (B, L, slots) to target ids (B, T, slots), both -1 where there is no word."""
 
-    opening: Tensor  # (K,) the id before the first word of an answer
+    opening: Tensor  # (K,), the id that stands before the first word of an answer
 
     def __init__(self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0) -> None:
         super().__init__()
@@ -46,9 +47,9 @@ class Transformer(nn.Module):
             self.heads.out.weight = self.write.words.weight
 
     def forward(self, inputs: Tensor, targets: Tensor, tasks: Tensor) -> Tensor:
-        """The loss of targets given inputs, in nats, summed over all words; `tasks` (B,) of the problems.
+        """The loss of targets given inputs of these `tasks` (B,), in nats, summed over all words.
 
-        It is the cross-entropy, but where mantissas near a target's are partly right (model.near).
+        It is the cross-entropy, except that mantissas near a target's may be partly right (model.near).
         """
         before = self._opened(targets, tasks).expand(-1, targets.shape[1], -1)
         if not self.parallel:
@@ -57,8 +58,8 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def generate(self, inputs: Tensor, tasks: Tensor, length: int, grammar: Grammar | None = None) -> Tensor:
-        """The greedy output (B, length, slots); with a grammar, of the words it allows. A position at a time
-        with cached keys, unless all are answered at once."""
+        """The greedy output (B, length, slots); with a grammar, only words that it allows. It is generated
+        one position at a time with cached keys and values, or by a parallel model all at once."""
         memory, mask = self._encode(inputs, tasks)
         if self.parallel:
             before = self._opened(inputs, tasks).expand(-1, length, -1)
@@ -78,7 +79,7 @@ class Transformer(nn.Module):
         return torch.cat(words, dim=1)
 
     def _decode(self, before: Tensor, tasks: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """What the heads see (B, T, D), of answers before whose positions stand these ids (B, T, slots)."""
+        """The decoder's output (B, T, D) for the heads, given the ids (B, T, slots) before each position."""
         x = self.write(before, tasks)
         for layer in self._decoder_layers():
             x = layer(x, layer.cross.keys_values(memory), mask)
@@ -88,12 +89,15 @@ class Transformer(nn.Module):
         return cast("list[DecoderLayer]", list(self.decoder))  # torch knows them as modules
 
     def _opened(self, like: Tensor, tasks: Tensor) -> Tensor:
-        """What stands before an answer, (B, 1, slots): its opening in the first slot."""
+        """The ids before the first position of an answer, (B, 1, slots): its task's opening in the first
+        slot,
+        -1 in the others."""
         nothing = like.new_full((len(like), 1, len(self.heads.slots) - 1), -1)
         return torch.cat([self.opening[tasks, None, None], nothing], dim=-1)
 
     def _encode(self, inputs: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The memory (B, L, D), and where it may be attended to, (B, 1, 1, L), None if everywhere."""
+        """The memory (B, L, D), and the mask (B, 1, 1, L) of where it may be attended to, None if
+        everywhere."""
         mask = (inputs >= 0).any(dim=-1)[:, None, None] if self.padded else None
         x = self.read(inputs, tasks)  # (B, L, D)
         for layer in self.encoder:
@@ -102,14 +106,14 @@ class Transformer(nn.Module):
 
 
 def build(recipe: Recipe) -> Transformer:
-    """The recipe's model with its first weights."""
-    with torch.random.fork_rng(devices=[]):  # drawn on the CPU
+    """The recipe's model with its initial weights."""
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.manual_seed(recipe.training.seed)
         return _made(recipe)
 
 
 def parameters(recipe: Recipe) -> int:
-    """How many weights the recipe's model has; none is made."""
+    """How many weights the recipe's model has, without making any."""
     with torch.device("meta"):
         model = _made(recipe)
     return sum(weight.numel() for weight in model.parameters())
@@ -126,7 +130,7 @@ def device() -> torch.device:
 
 
 class Embedding(nn.Module):
-    """Words and places -> vectors: the sum of each word's vector, and of each coordinate's of its place."""
+    """Words and places -> vectors: the sum of the vectors of a position's words and of its coordinates."""
 
     places: Tensor  # (K, L, coordinates)
 
@@ -142,10 +146,10 @@ class Embedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, ids: Tensor, tasks: Tensor, first: int = 0) -> Tensor:
-        """ids (B, L, slots) of these tasks (B,), standing at positions first, first+1, … -> (B, L, D)."""
+        """ids (B, L, slots) of these tasks (B,), at positions first, first+1, … -> (B, L, D)."""
         words = self.words(ids.clamp(min=0)) * (ids >= 0).unsqueeze(-1)  # (B, L, slots, D)
         x = words.sum(dim=2)
-        # where all are of one task, the vectors of places are looked up once
+        # with a single task, the vectors of places are looked up only once
         places = self.places[tasks] if len(self.places) > 1 else self.places
         places = places[:, first : first + ids.shape[1]]
         for coordinate, table in enumerate(self.coordinates):
@@ -154,8 +158,8 @@ class Embedding(nn.Module):
 
 
 class Heads(nn.Module):
-    """Vectors -> the words of a number, in the order sign, exponent, mantissa; chained, each word is
-    predicted knowing those before it."""
+    """Vectors -> the words of a number, in the order sign, exponent, mantissa. If `chained`, each word is
+    predicted from the ones before it too."""
 
     def __init__(self, tokens: Tokens, width: int, chained: bool, near: float = 0.0) -> None:
         super().__init__()
@@ -164,7 +168,7 @@ class Heads(nn.Module):
         self.order = [0, last, *range(1, last)] if last > 0 else [0]
         self.out = nn.Linear(width, tokens.size)
         self.mantissa: int | None = None  # the slot whose words may be partly right
-        self.near: Near | None = None  # and how
+        self.near: Near | None = None  # the loss of that slot
         if near and tokens.mantissas is not None:
             self.mantissa, values = tokens.mantissas
             self.near = Near(values, near)
@@ -174,7 +178,7 @@ class Heads(nn.Module):
             self.known = nn.Embedding(tokens.size, width)
 
     def forward(self, x: Tensor, targets: Tensor) -> Tensor:
-        """The loss of targets (B, T, slots) at x (B, T, D), summed; -1 counts for nothing."""
+        """The summed loss of targets (B, T, slots) given x (B, T, D); targets of -1 are ignored."""
         losses = []
         h = self.hidden(x) if self.chained else x
         for slot in self.order:
@@ -190,7 +194,7 @@ class Heads(nn.Module):
         return torch.stack(losses).sum()
 
     def greedy(self, x: Tensor, grammar: Grammar | None = None) -> Tensor:
-        """The likeliest words (B, T, slots) at x (B, T, D), those of a number chosen in turn."""
+        """The likeliest words (B, T, slots) given x (B, T, D); those of a number are chosen in turn."""
         chosen: dict[int, Tensor] = {}
         h = self.hidden(x) if self.chained else x
         for slot in self.order:
@@ -245,7 +249,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward; normalised before each, or as published after each."""
+    """Attention and feed-forward; normalised before each, or, as published, after each."""
 
     def __init__(self, width: int, heads: int, paper: bool) -> None:
         super().__init__()
@@ -263,7 +267,8 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Attention to the positions before, to the memory, and feed-forward; normalised as in EncoderLayer."""
+    """Attention to the positions so far, attention to the memory, and feed-forward; normalised as in
+    EncoderLayer."""
 
     def __init__(self, width: int, heads: int, memory_width: int, paper: bool) -> None:
         super().__init__()
@@ -305,14 +310,15 @@ def _feed_forward(width: int) -> nn.Module:
 
 @torch.no_grad()
 def _initialise(module: nn.Module) -> None:
-    """Deviations 1/√inputs, but the signs of numbers louder than their digits: what depends on the signs of
-    several entries together, as a determinant does, is else found late or never (docs/LOG.md)."""
+    """Deviations 1/√inputs, but embeddings of signs are larger than those of digits. Otherwise what depends
+    on the signs of several entries together, as a determinant does, is learned late or never
+    (docs/LOG.md)."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-    elif isinstance(module, Embedding):  # after its tables
+    elif isinstance(module, Embedding):  # initialised after its tables
         module.words.weight[slice(*module.signs)] *= LOUDNESS
 
 

@@ -14,23 +14,23 @@ from matstream.shared.errors import RefusedError, UserError, explain
 from matstream.trainer.recipes.recipe import Recipe
 
 RECIPES = Path(str(files("matstream.trainer") / "recipes"))
-BASES = ("base/published",)  # what recipes extend, and no recipes themselves
+BASES = ("base/published",)  # recipes extend them, but they are not recipes themselves
 
 
 def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[str, Recipe]:
-    """The name of its runs, and the content, of a recipe that comes with matstream, or of a file.
+    """The default name of a recipe's runs, and the recipe, given its name or the path of its file.
 
-    Raises UserError as `load_document` and `read_recipe` do.
+    Raises what `load_document` and `read_recipe` raise.
     """
     run_name, document = load_document(name)
     return run_name, read_recipe(document, overrides)
 
 
 def load_document(name: str) -> tuple[str, dict[str, Any]]:
-    """The name of its runs, and the content, of a recipe that comes with matstream, or of a TOML file, with
-    that of the recipe it extends.
+    """The default name of a recipe's runs, and its content over that of the recipe it extends. `name` is that
+    of a recipe that comes with matstream, or the path of a TOML file.
 
-    Raises UserError if there is none, or it is not TOML.
+    Raises UserError if there is no such recipe, or it is not TOML; OSError for a file that cannot be read.
     """
     if name in recipe_names():
         return name.replace("/", "-"), _document(f"recipe {name!r}", RECIPES / f"{name}.toml", ())
@@ -40,8 +40,8 @@ def load_document(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _document(what: str, file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
-    """The content of a recipe's file over that of the recipe which it extends, key by key. `what` names it in
-    errors; `extending` are the files that extend it."""
+    """The content of a recipe's file over that of the recipe it extends, key by key. Errors call the file
+    `what`; `extending` are the files that extend it."""
     content = file.read_bytes()
     try:
         document = tomllib.loads(content.decode("utf-8-sig"))
@@ -66,7 +66,7 @@ def _document(what: str, file: Path, extending: tuple[Path, ...]) -> dict[str, A
 
 
 def _over(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A document with the values of another, by section and key, in the place of its own."""
+    """A document in which the values of another, by section and key, replace its own."""
     merged: dict[str, Any] = dict(document)
     for section, keys in values.items():
         below = merged.setdefault(section, {})
@@ -91,7 +91,7 @@ def read_recipe(document: Mapping[str, Any], overrides: Mapping[str, Mapping[str
 
 
 def differences(recipe: Recipe, other: Recipe, *sections: str) -> Iterator[tuple[str, Any, Any]]:
-    """The keys of these sections that two recipes differ in, as section.key, and the value of either."""
+    """The keys of these sections in which two recipes differ, as section.key, and both their values."""
     for section in sections:
         own, others = (getattr(each, section).model_dump() for each in (recipe, other))
         for key, value in own.items():

@@ -1,4 +1,4 @@
-"""Recipes: everything a run is made of, as TOML; checked whole before anything starts."""
+"""Recipes: everything a run is made of, as TOML; a recipe is checked as a whole before anything starts."""
 
 from typing import Literal, Self
 
@@ -25,7 +25,7 @@ class StreamSection(StreamSpec):
 
 
 class TokensSection(_Section):
-    """[tokens]: how numbers are written for the model, input and output apart."""
+    """[tokens]: how numbers are written for the model, separately for input and output."""
 
     input: str = "P10"
     output: str = "P1000"
@@ -55,26 +55,28 @@ class ModelSection(_Section):
 
 
 class TrainingSection(_Section):
-    """[training]: every quantity over time is in samples seen, never in seconds."""
+    """[training]: lengths of time are in samples seen; only `time_limit` is in seconds."""
 
     samples: int = Field(ge=1, le=MAX_INDEX, description="seen by the end of training")
     batch_size: int = Field(64, ge=1, le=1_000_000)
-    accumulate: int = Field(1, ge=1, description="parts a batch is learned from in, to save memory")
+    accumulate: int = Field(1, ge=1, description="parts in which a batch is computed, to save memory")
     near: float = Field(
         0.01,
         ge=0,
         le=0.05,  # memory and work grow with it
         allow_inf_nan=False,
-        description="relative distance within which another mantissa is partly right; 0: none is",
+        description="relative distance at which other mantissas are partly right; 0: none are",
     )
     optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: float = Field(4e-3, gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="after the warmup")
     warmup: int = Field(6_400, ge=0, description="samples over which the learning rate rises from 0")
     period: int | None = Field(
-        None, ge=1, description="samples the schedule falls over; all the rest if not given"
+        None, ge=1, description="samples over which the schedule falls; all the rest if not given"
     )
-    final_learning_rate: float = Field(0.0, ge=0, le=1, description="share of it that the schedule ends at")
+    final_learning_rate: float = Field(
+        0.0, ge=0, le=1, description="share of the learning rate at which it ends"
+    )
     beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     gradient_clip: float = Field(5.0, gt=0, allow_inf_nan=False)
@@ -83,14 +85,14 @@ class TrainingSection(_Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
-    seed: int = Field(0, ge=0, lt=2**63, description="of the model's first weights")
-    start_from: str | None = Field(None, description="a run whose best weights are the first ones")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the model's initial weights")
+    start_from: str | None = Field(None, description="a run whose best weights are the initial ones")
     log_every: int = Field(1_280, ge=1, description="samples between lines of metrics.jsonl")
     validate_every: int = Field(12_800, ge=1, description="samples between validations")
     checkpoint_every: int = Field(12_800, ge=1, description="samples between checkpoints")
     checkpoints: int = Field(2, ge=1, description="kept, the newest, beside the best weights")
     time_limit: float | None = Field(
-        None, gt=0, description="seconds of training after which it stops, to be resumed; may be changed then"
+        None, gt=0, description="seconds of training after which it stops; may be changed when it is resumed"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run has learned, shown: one picture, and a page for one run or for several side by side."""
+"""What a run has learned, as a picture, and as a page for one run or for several side by side."""
 
 import io
 import re
@@ -19,9 +19,9 @@ from matstream.trainer.report.page import Picture
 from matstream.trainer.report.reading import RIGHT, Across, Findings, across, other_than, read_findings
 from matstream.trainer.runs.folder import ANSWERS, PAGE, PICTURE, possible
 
-DEFAULT = Path("report")  # of several runs
+DEFAULT = Path("report")  # the folder for the page of several runs
 _MARKS = (b'<meta name="generator" content="matstream">', b"Software\0matstream")  # of our pages and pictures
-PIXELS = 96  # an inch of a figure on the page
+PIXELS = 96  # per inch of a figure on the page
 
 
 def draw(folder: Path) -> Path:
@@ -42,10 +42,10 @@ def write(folders: Sequence[Path], out: Path | None) -> Path:
     """Write the page of one run, or of several side by side, and its pictures beside it; return its path.
 
     `out` is a page (.html) or a folder for it; by default that of the run, or ./report for several. Of a run
-    that was stopped the page has what there is.
+    that was stopped the page shows what there is.
 
-    Raises UserError for a folder without a run, or with a damaged file; for files of others that the page or
-    one of its pictures would replace.
+    Raises UserError for a folder without a run or with a damaged file, and if the page or one of its pictures
+    would replace a file that no report wrote.
     """
     runs = read_findings(folders)
     place = out or (folders[0] if len(folders) == 1 else DEFAULT)
@@ -88,7 +88,7 @@ def _save(path: Path, content: bytes) -> None:
 
 
 def _pictures(runs: Sequence[Findings], maps: Sequence[Across]) -> list[Picture]:
-    """Every picture there is something for."""
+    """Every picture for which the runs have something to show."""
     found = []
     if len(runs) == 1 and runs[0].result is not None and (runs[0].folder / ANSWERS).is_dir():
         found.append(_overview(runs[0]))

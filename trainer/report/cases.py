@@ -17,13 +17,13 @@ from matstream.trainer.runs.folder import ANSWERS
 
 Floats = NDArray[np.float64]
 
-RIGHT = TOLERANCES[0]  # the tolerance that parts right samples from wrong ones
+RIGHT = TOLERANCES[0]  # the tolerance that separates right samples from wrong ones
 NEARLY = 4 * RIGHT
 
 
 @dataclass(frozen=True)
 class Case:
-    """One sample and what was made of it."""
+    """One sample and the model's answer to it."""
 
     kind: str  # right, nearly right, worst or invalid
     operation: str
@@ -36,7 +36,7 @@ class Case:
 
 def cases(folder: Path, each: int = 2) -> tuple[StreamSpec, list[Case]] | None:
     """The stream that a run was last scored on, and some of its answers: the first that are right, the wrong
-    ones nearest to right, the worst, the first that is no matrix. None where no answers were kept."""
+    ones nearest to right, the worst, the first invalid one. None if no answers were kept."""
     path = folder / ANSWERS
     if not path.is_dir():
         return None
@@ -80,7 +80,7 @@ def _case(group: Any, kind: str, place: int) -> Case:
     target = slice(own["target_rows"]), slice(own["target_columns"])
     prediction = np.asarray(group["predictions"][place])[target]
     if kind == "invalid" and not np.isnan(prediction).any():
-        kind = "worst"  # numbers so large that their error is none
+        kind = "worst"  # numbers so large that their error is NaN
     return Case(
         kind,
         str(group.attrs["operations"]).split(",")[own["operation"]],

@@ -1,4 +1,4 @@
-"""Runs side by side, as tables of a page."""
+"""Runs side by side, as tables of the report's page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from matstream.trainer.report.reading import RIGHT, Findings, other_than
 
 EXPLAINED = """\
 Right is what the published rule counts as right: an error in l1 below the tolerance, or every word as in the
-target. Strictly right is by the error alone; of eigenvectors and svd the values must be the true ones and the
+target. Strictly right goes by the error alone; for eigenvectors and svd the values must be right and the
 vectors orthonormal too. The ceiling is what the exact answer scores, rounded as the encoding rounds it."""
 
 _MEASURES = {
@@ -22,7 +22,7 @@ _MEASURES = {
 
 
 def problem(run: Findings) -> str:
-    """What a run is to solve, in words."""
+    """The problem that a run learns to solve, in words."""
     fields = run.spec.fields()
     shape = f"{fields['dim']} × {fields['cols']}" if "cols" in fields else fields["dim"]
     return f"{fields['operation'].replace(',', ', ')}, dimension {shape}"
@@ -99,7 +99,8 @@ def _source(run: Findings) -> str:
 
 
 def accuracies(runs: Sequence[Findings]) -> Markup:
-    """How each run is right by tolerance, by every rule there is, beside published numbers."""
+    """The share of samples that each run gets right, by tolerance and by every rule, beside published
+    shares."""
     scored = [run for run in runs if run.scores]
     if not scored:
         return Markup("")

@@ -7,11 +7,11 @@ from matstream.trainer.display.formatting import study_tables
 from matstream.trainer.report.markup import Markup, element, joined, table, wrapped
 from matstream.trainer.report.published_results import NOTEBOOK, published_study
 
-FEW = 3  # studies that are shown without being unfolded
+FEW = 3  # up to so many studies are shown unfolded
 
 
 def studies(run: str, found: Sequence[Mapping[str, Any]]) -> Markup:
-    """The studies of a run, to be unfolded where there are many."""
+    """The studies of a run, folded where there are many."""
     unfolded = {"open": ""} if len(found) <= FEW else {}
     return joined(
         wrapped("details", joined([element("summary", f"{run}: {_about(one)}"), _study(one)]), **unfolded)

@@ -1,4 +1,4 @@
-"""The figures of a report, from what report.findings reads."""
+"""The figures of a report, drawn from what report.findings reads."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from matstream.trainer.report.reading import Across, Findings
 
 DPI = 144
 STYLE: Any = {
-    "text.parse_math": False,  # names of runs are what they are
+    "text.parse_math": False,  # a $ in the name of a run is a $
     "font.size": 10,
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
@@ -27,18 +27,18 @@ STYLE: Any = {
     "grid.color": "#e3e3e3",
     "legend.frameon": False,
 }
-# Okabe and Ito's colours, which the colour-blind tell apart
+# Okabe and Ito's colours, which colour-blind people can tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 DASHES = ("-", "--", "-.", ":")
 HATCHES = ("", "////", "....", "xxxx")
-APART = 4  # times the shortest of several runs, beyond which its curve would be squeezed
+APART = 4  # if the longest run is over so many times the shortest, whose curve would be squeezed: log axes
 BLUE, ORANGE = "#0072b2", "#c24e00"  # dark enough for text
-CELL, LARGEST = 0.52, 24  # inches of a cell with its number; more columns are coloured without numbers
+CELL, LARGEST = 0.52, 24  # inches of a cell with its number; with more columns, cells have no numbers
 TITLE, HEADER, GAP = 0.8, 0.75, 0.2  # inches: least room for a title, lines above a matrix, space between
 
 
 class Bars(NamedTuple):
-    """Shares of one run, one for each group, and what they are measured against; None where there is none."""
+    """Shares of one run, one for each group, and what they are compared with; None where there is none."""
 
     label: str
     shares: Sequence[float | None]
@@ -47,7 +47,7 @@ class Bars(NamedTuple):
 
 
 def overview(run: Findings, case: Case, of: str, title: str) -> Figure:
-    """How a run learned, and what it answers to one problem, `of` a stream."""
+    """How a run learned, and its answer to one problem; `of` says in the title of which stream."""
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     grid = figure.add_gridspec(1, 4, width_ratios=[1.9, 1, 1, 1])
     _learning(figure.add_subplot(grid[0]), run)
@@ -80,7 +80,7 @@ def _learning(axes: Axes, run: Findings) -> None:
 
 def curves(runs: Sequence[Findings]) -> Figure:
     """Loss and validation accuracy of several runs, against samples and against seconds; on logarithmic axes
-    where some are much longer than others."""
+    if some runs are much longer than others."""
     rows = -(-len(runs) // 6)
     figure = Figure(figsize=(10.5, 6.2 + 0.2 * rows), layout="constrained")
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
@@ -131,7 +131,7 @@ def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
                 text = "" if np.isnan(share) else f"{share:.1f}"
                 foot = (
                     max(share + 1, mark + 3) if mark < share + 8 else share + 1
-                )  # above a mark it would meet
+                )  # above a mark that it would touch
                 axes.text(place, foot if text else 0, text, ha="center", va="bottom", fontsize=9)
         ceilings = axes.hlines(
             _percent(run.ceilings), places - width / 2, places + width / 2, color="black", linewidth=1.8
@@ -231,7 +231,7 @@ def _matrix(
 
 
 def _short(value: float) -> str:
-    """Three digits or two, whatever fits a cell, or × for what is no number."""
+    """A value with three digits or two, as fits into a cell, or × for NaN."""
     if np.isnan(value):
         return "×"
     value = value or 0.0  # -0 is 0
@@ -242,13 +242,13 @@ def _short(value: float) -> str:
 
 
 def _largest(matrix: NDArray[np.float64]) -> float:
-    """The largest magnitude in a matrix, 1 where there is none."""
+    """The largest finite magnitude in a matrix, 1 if there is none or it is 0."""
     finite = np.abs(matrix[np.isfinite(matrix)])
     return float(finite.max(initial=0)) or 1.0
 
 
 def _label_decades(axes: Axes) -> None:
-    """Plain numbers on a logarithmic axis, between the powers of ten where there are few of these."""
+    """Plain numbers on a logarithmic axis, also between the powers of ten if there are few of these."""
     low, high = axes.get_ylim()
     axes.yaxis.set_major_formatter("{x:g}")
     between = "235" if high < 30 * low else ""

@@ -1,4 +1,4 @@
-"""Pieces of HTML. What is text is escaped here; what is `Markup` is HTML already."""
+"""Pieces of HTML. Text is escaped here; `Markup` is HTML already."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -15,7 +15,7 @@ def element(name: str, content: str, **attributes: str) -> Markup:
 
 
 def wrapped(name: str, content: Markup, **attributes: str) -> Markup:
-    """An element around HTML; a trailing underscore of an attribute's name is left off."""
+    """An element around HTML; a trailing underscore in an attribute's name is left off."""
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
     )
@@ -23,12 +23,12 @@ def wrapped(name: str, content: Markup, **attributes: str) -> Markup:
 
 
 def joined(parts: Iterable[Markup]) -> Markup:
-    """One after the other."""
+    """The parts one after another."""
     return Markup("\n".join(part for part in parts if part))
 
 
 def section(title: str, *parts: Markup) -> Markup:
-    """A section with its heading, nothing where it has no content."""
+    """A section with its heading; nothing if it has no content."""
     content = joined(parts)
     return wrapped("section", joined([element("h2", title), content])) if content else NOTHING
 
@@ -53,5 +53,5 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> M
 
 
 def scrolling(content: Markup, label: str) -> Markup:
-    """A box that scrolls sideways, by keys too."""
+    """A box that scrolls sideways, also with the keyboard."""
     return wrapped("div", content, class_="scroll", role="region", tabindex="0", aria_label=label)

@@ -31,7 +31,7 @@ from matstream.trainer.runs.folder import RECIPE
 
 SHOWN = 1_000  # samples of the URL that shows what a run was trained on
 
-# what the paper says without a number of its own
+# what the paper says without giving a number
 SAID = {
     "spectrum": "The paper's finding: models trained on Laplace-distributed eigenvalues generalise to Wigner "
     f"and to positive matrices; the reverse fails ({PAPER})."
@@ -47,8 +47,8 @@ class Picture(NamedTuple):
     height: int
     alt: str
     caption: str
-    run: str  # whose it is, "" where it is of all
-    wide: bool  # to be scrolled rather than shrunk
+    run: str  # the run that it shows, "" if it shows all
+    wide: bool  # whether it is scrolled rather than shrunk
 
 
 def write(runs: Sequence[Findings], maps: Sequence[Across], pictures: Sequence[Picture]) -> str:
@@ -150,8 +150,8 @@ def _cases(runs: Sequence[Findings], pictures: Sequence[Picture], shown: dict[st
     ]
     hint = element(
         "p",
-        "The first right answers, the wrong ones nearest to right, the worst, and the first that is no "
-        "matrix (× is no number). The error is the scored one, in l1. Target, prediction and difference are "
+        "The first right answers, the wrong ones nearest to right, the worst, and the first invalid one (× "
+        "is not a number). The error is the scored one, in l1. Target, prediction and difference are "
         "coloured on one scale.",
         class_="hint",
     )
@@ -161,7 +161,7 @@ def _cases(runs: Sequence[Findings], pictures: Sequence[Picture], shown: dict[st
 
 
 def _again(run: Findings) -> Markup:
-    """The command and the URL that make a run anew."""
+    """The command that repeats a run, and the URL of its samples."""
     recipe = str(run.folder / RECIPE)
     base = run.folder.resolve().name
     command = shlex.join(["matstream", "train", recipe, "--run", f"{base}-again"])

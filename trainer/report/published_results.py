@@ -1,4 +1,4 @@
-"""Numbers that were published, or measured with the published code, to set beside those of a run."""
+"""Numbers that were published, or measured with the published code, to show beside those of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Published:
 
     accuracy: Mapping[str, float]
     source: str
-    at_least: bool = False  # said only to be above these
-    encodings: tuple[str, str] | None = None  # read and written, where the number is for these
-    samples: str = ""  # learned from
+    at_least: bool = False  # whether it is only said to be above these
+    encodings: tuple[str, str] | None = None  # of input and output, if the number depends on them
+    samples: str = ""  # seen in training
 
 
-# (operation, dim) -> numbers, the best known first where they depend on the encodings
+# (operation, dim) -> numbers; where they depend on the encodings, the best first
 _PUBLISHED: dict[tuple[str, str], tuple[Published, ...]] = {
     ("transpose", "3"): (Published({"0.05": 1.0}, CODE, samples="30 thousand"),),
     ("transpose", "10"): (Published({"0.05": 0.9}, PAPER, at_least=True),),
@@ -62,10 +62,10 @@ _STUDIED: dict[tuple[str, int, int], dict[tuple[str, ...], float]] = {
 
 
 def published(spec: StreamSpec, read: str, written: str) -> Published | None:
-    """The published numbers for a problem, None where there are none.
+    """The published numbers for a problem, None if there are none.
 
-    A problem is an operation at a size: with any other choice than the spec's defaults there are none. Where
-    they depend on the encodings, those of `read` and `written`, else of the best.
+    There are numbers only for an operation at a size, with the spec's defaults in all other fields. Where
+    they depend on the encodings, they are those of `read` and `written` if known, else those of the best.
     """
     fields = spec.fields()
     if fields.keys() != {"operation", "dim"}:
@@ -76,6 +76,6 @@ def published(spec: StreamSpec, read: str, written: str) -> Published | None:
 
 
 def published_study(study: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
-    """Published findings to set beside those of a study (scoring.failures), by path in it."""
+    """Published findings to show beside those of a study (scoring.failures), by their path in it."""
     usual = study["spec"].keys() == {"operation", "dim"}
     return _STUDIED.get((study["operation"], study["m"], study["n"]), {}) if usual else {}

@@ -1,4 +1,4 @@
-"""What the folder of a run says of it: how it learned, how it scored, on what else, and single answers."""
+"""What the folder of a run says about it: how it learned, how it scored, on what else, and its studies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from matstream.trainer.runs.results import read_result, read_scores, read_studie
 
 Floats = NDArray[np.float64]
 
-RIGHT = f"{TOLERANCES[0]:g}"  # the tolerance that parts right samples from wrong ones, as scores name it
+RIGHT = f"{TOLERANCES[0]:g}"  # the tolerance that separates right samples from wrong ones, as scores name it
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Findings:
     folder: Path
     recipe: Recipe
     records: list[dict[str, Any]]  # of metrics.jsonl
-    result: Mapping[str, Any] | None  # None where training was not finished
+    result: Mapping[str, Any] | None  # None if the run is not finished
     elsewhere: list[tuple[StreamSpec, dict[str, Any]]]  # scores by `matstream evaluate`
     studies: list[dict[str, Any]]  # by scoring.failures
 
@@ -59,7 +59,7 @@ class Findings:
 
     @property
     def scores(self) -> Mapping[str, Any]:
-        """The result's scores, or of an unfinished run what its last validation says of them."""
+        """The scores of the result, or, if the run is unfinished, of its last validation."""
         if self.result:
             return self.result
         last = next((record for record in reversed(self.records) if "accuracy" in record), None)
@@ -74,13 +74,13 @@ class Findings:
 
     @property
     def accuracy(self) -> float | None:
-        """At 5% tolerance."""
+        """The accuracy at 5% tolerance."""
         shares: dict[str, float] = self.scores.get("accuracy", {})
         return shares.get(RIGHT)
 
     @property
     def scored_on(self) -> str:
-        """The samples that the scores are of."""
+        """The samples on which the scores were measured."""
         if self.result:
             return f"{self.result['test_samples']:,} test samples"
         return f"{self.recipe.evaluation.validation_samples:,} validation samples" if self.scores else ""
@@ -95,7 +95,7 @@ class Findings:
 
 
 def read_findings(folders: Sequence[Path]) -> list[Findings]:
-    """Read the folders of runs. Raises UserError for one that is none, or that holds a damaged file."""
+    """Read the folders of runs. Raises UserError for a folder without a run, or with a damaged file."""
     names = [folder.resolve().name for folder in folders]
     labels = [
         name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)
@@ -127,14 +127,16 @@ class Across:
 
 
 def across(runs: Sequence[Findings]) -> list[Across]:
-    """A map for each field in which a run was scored on streams that differ from its own in nothing else."""
+    """A map for each field such that a run was scored on streams that differ from its own only in that
+    field."""
     found = {run.name: (run, _by_field(run)) for run in runs}
     fields = sorted({field for _, by_field in found.values() for field in by_field})
     return [_map(field, [(run, by[field]) for run, by in found.values() if field in by]) for field in fields]
 
 
 def _by_field(run: Findings) -> dict[str, dict[Any, float]]:
-    """Field -> its value -> accuracy at 5%; test samples and the run's own way of writing come first."""
+    """Field -> its value -> accuracy at 5%. Scores on test samples are preferred, then scores of answers that
+    were written, constrained or not, as the run's recipe says."""
     maps: dict[str, dict[Any, float]] = {}
     home = [run.accuracy] if run.result and run.accuracy is not None else []
 
@@ -168,7 +170,7 @@ def _map(field: str, rows: Sequence[tuple[Findings, Mapping[Any, float]]]) -> Ac
 
 
 def other_than(own: StreamSpec, spec: StreamSpec) -> str:
-    """The fields of a spec that are not as in another, in words."""
+    """The fields in which `spec` differs from `own`, in words."""
     return ", ".join(f"{name} {_written(getattr(spec, name))}" for name in _differing(spec, own))
 
 

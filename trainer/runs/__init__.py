@@ -1,1 +1,1 @@
-"""What stands in a run's folder: recipe, checkpoints, metrics, results, the exported model."""
+"""What a run's folder holds: recipe, checkpoints, metrics, results, the exported model."""

@@ -29,27 +29,27 @@ from matstream.trainer.runs.folder import (
 )
 from matstream.trainer.runs.weights import CheckpointError
 
-_VERSION = 4  # of what the state holds; another is refused
+_VERSION = 4  # of the state; a checkpoint of another version is refused
 
 
 def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], keep: int) -> Path:
-    """Write checkpoint `folder`/<samples>, unless it is there: the weights, and `state` (tensors, numbers,
+    """Write checkpoint `folder`/<samples>, unless it exists: the weights, and `state` (tensors, numbers,
     strings, in dicts and lists). Then remove all but the newest `keep`, and what a killed process left."""
-    state_file = io.BytesIO()  # torch says of a full disk that it is an internal error
+    state_file = io.BytesIO()  # not a file: torch reports a full disk as an internal error
     torch.save({"version": _VERSION, **state}, state_file)
     files: dict[str, bytes | memoryview] = {WEIGHTS: weights.as_file(model), STATE: state_file.getbuffer()}
     return _write(folder, f"{samples:012d}", files, CHECKPOINT, keep)
 
 
 def save_best(folder: Path, samples: int, model: nn.Module) -> Path:
-    """Write `folder`/best-<samples>, the weights alone, in the place of the one before."""
+    """Write `folder`/best-<samples>, which holds only the weights, and remove the one before."""
     return _write(folder, f"{BEST}{samples:012d}", {WEIGHTS: weights.as_file(model)}, BEST + CHECKPOINT, 1)
 
 
 def forget_after(folder: Path, samples: int) -> bool:
-    """Remove best weights of more samples than these, which a run that went back has yet to see, and all but
-    the newest others. Returns whether there are such. Raises CheckpointError, naming the file, if they are
-    damaged."""
+    """Remove best weights that were saved after more than `samples` samples, which a run that went back to an
+    older checkpoint has yet to see, and all but the newest of the others. Returns whether any are left.
+    Raises CheckpointError, naming the file, if these are damaged."""
     found = _folders(folder, BEST + CHECKPOINT)
     kept = [best for best in found if int(best.name.removeprefix(BEST)) <= samples][-1:]
     for best in found:
@@ -61,12 +61,12 @@ def forget_after(folder: Path, samples: int) -> bool:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder`."""
+    """The newest checkpoint in `folder`, None if there is none."""
     return max(_folders(folder, CHECKPOINT), default=None)
 
 
 def best_weights(folder: Path) -> Path:
-    """The best weights of the run in a folder, or those of an exported model.
+    """The file of the best weights of the run in a folder, or of the weights of an exported model.
 
     Raises UserError if there are none, CheckpointError if their file is missing.
     """
@@ -82,16 +82,16 @@ def best_weights(folder: Path) -> Path:
 
 
 def load_best(folder: Path, recipe: Recipe, model: nn.Module) -> None:
-    """Load the best weights of a run, or those of an exported model, into the model of its recipe.
+    """Load the best weights of a run, or the weights of an exported model, into the model of its recipe.
 
-    Raises UserError if there are none, or if they are damaged or of another model.
+    Raises UserError if there are none, or if they are damaged or belong to another model.
     """
     path = best_weights(folder)
     weights.load(path, model, remedy(path.parent), recipe)
 
 
 def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
-    """Load the weights into `model` and return the state. Runs no code a file might hold.
+    """Load the weights into `model` and return the state. Runs no code that a file might hold.
 
     Raises CheckpointError, naming the file, for one that is damaged, of another model or of another version.
     """
@@ -125,7 +125,7 @@ def remedy(folder: Path) -> str:
 
 @contextmanager
 def fitting(checkpoint: Path) -> Iterator[None]:
-    """For the body that takes in a checkpoint's state: what does not fit there raises CheckpointError."""
+    """For a body that takes in a checkpoint's state: raise CheckpointError if the state does not fit."""
     try:
         yield
     except Exception as error:
@@ -136,7 +136,8 @@ def fitting(checkpoint: Path) -> Iterator[None]:
 
 
 def _write(folder: Path, name: str, files: dict[str, bytes | memoryview], alike: str, keep: int) -> Path:
-    """Write a folder of files, unless it is there; then remove all but the newest `keep` of those alike."""
+    """Write a folder of files, unless it exists; then remove all but the newest `keep` of the folders whose
+    names match `alike`."""
     target = folder / name
     if target not in _folders(folder, name):
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,8 +161,8 @@ def _write_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def _folders(folder: Path, alike: str) -> list[Path]:
-    """The checkpoints, or best weights, of such names in a folder, the oldest first: damaged ones too, but no
-    folder of which only what others put there is left."""
+    """The checkpoints, or best weights, in a folder whose names match `alike`, the oldest first: damaged ones
+    too, but no folder that holds only files of other programs."""
     return sorted(path for path in folder.glob(alike) if path.is_dir() and not _is_of_others(path))
 
 

@@ -1,4 +1,4 @@
-"""SHA256SUMS: what the files of a folder must hold, as `sha256sum --check` reads it too."""
+"""SHA256SUMS: the checksums of a folder's files, as `sha256sum --check` reads them too."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ def digest(content: bytes | memoryview) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The content of a file whose checksum stands beside it. Raises ValueError if it has another, or none."""
+    """The content of a file whose checksum is in SHA256SUMS beside it. Raises ValueError if it has another
+    checksum, or there is none."""
     listed = path.with_name(SUMS)
     if not listed.is_file():
         raise ValueError(

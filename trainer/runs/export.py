@@ -16,7 +16,7 @@ from matstream.trainer.runs.recipe import keep_problems
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
     """Write a run's best model as the folder `run`/model: its weights and config.json, their checksums, and a
-    model card, unless one is there that somebody has edited."""
+    model card; a card that somebody has edited is kept."""
     card = written(recipe, result).encode()
     config = {
         "matstream": importlib.metadata.version("matstream"),

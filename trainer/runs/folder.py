@@ -14,17 +14,17 @@ RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
-CHECKPOINT = 12 * "[0-9]"  # names in there, as a pattern: samples seen
-BEST = "best-"  # before the samples seen, the best weights
+CHECKPOINT = 12 * "[0-9]"  # pattern of the names in it: the samples seen
+BEST = "best-"  # before the samples seen in the name of a folder of best weights
 RESULT = "result.json"
 SCORES = "evaluations.json"
 STUDY = "analysis.json"
-PROBLEMS = "problems"  # the files of the operations and structures that are the user's own
+PROBLEMS = "problems"  # the Python files of the user's own operations and structures
 ANSWERS = "evaluation.zarr"
 ARRAYS = (
     *("inputs", "targets", "predictions", "errors", "index", "operation"),
     *("rows", "columns", "target_rows", "target_columns"),
-)  # in there
+)  # in it
 PICTURE = "report.png"
 PAGE = "report.html"
 MODEL = "model"
@@ -37,7 +37,7 @@ KEPT = (WEIGHTS, STATE, SUMS)  # in a checkpoint
 
 FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL, PROBLEMS)
 
-# of the files in a folder that is written whole, those that we write, as a regular expression
+# regular expressions of the files that we write in folders that are replaced as a whole
 _ARRAY = f"({'|'.join(ARRAYS)})"
 OF_ANSWERS = rf"({_ARRAY}/)?zarr\.json|{_ARRAY}/c(/[0-9]+)+"
 _OF_PROBLEMS = rf"{PROBLEMS}/([\w.-]+\.py|{SUMS})"
@@ -66,28 +66,28 @@ def possible(folder: Path) -> bool:
 
 
 def written(folder: Path) -> list[Path]:
-    """The files of a run in its folder: what is removed when it is overwritten."""
+    """The files of a run in its folder, which are removed when it is overwritten."""
     if not folder.is_dir():
         return []
     return [path for path in _files(folder) if _WRITTEN.fullmatch(path.relative_to(folder).as_posix())]
 
 
 def check_no_links(folder: Path) -> None:
-    """Raise UserError if a file of a run, or a folder that it writes to, is a link in its folder: what is
-    written or removed there would be somebody else's. The folder itself may be one."""
+    """Raise UserError if a file of a run, or a folder that it writes to, is a link: what would be written or
+    removed lies outside the run's folder. This folder itself may be a link."""
     places = [folder / name for name in FOLDERS] + written(folder)
     places += [path for part in (CHECKPOINTS, ANSWERS) for path in (folder / part).glob("*")]
     linked = next((path for path in places if path.is_symlink()), None)
     if linked is not None:
         raise UserError(
-            f"{linked}: must not be a link, but of its run alone: copy what it leads to there, or remove it "
-            f"({folder} may be a link)"
+            f"{linked}: must not be a link: replace it by a copy of what it leads to, or remove it ({folder} "
+            "itself may be a link)"
         )
 
 
 def clear(folder: Path) -> None:
-    """Remove the files that runs write, folders that are empty then, and what killed runs left; all but the
-    recipe, which says as long as that takes that this is the folder of a run, and is then written anew."""
+    """Remove the files that runs write, folders that are then empty, and what killed runs left. Only the
+    recipe stays: it shows meanwhile that this is the folder of a run, and is later written anew."""
     remove_remains(folder)
     for path in written(folder):
         if path == folder / RECIPE:

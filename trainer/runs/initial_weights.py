@@ -1,7 +1,7 @@
-"""The first weights of a run, from another run, whose vocabulary may be another.
+"""The initial weights of a run, taken from another run, whose vocabulary may be different.
 
-Rows of the tables of words are taken by what the words mean: a stream of other operations, or of other
-dimensions, has the words of numbers in common, and those of its own beside them.
+Rows of the tables of words (tokens) are matched by what the words mean: streams of different operations or
+dimensions have the words of numbers in common, and each has words of its own besides.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from matstream.trainer.tokens.tokens import Tokens
 
 def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
     """Copy a run's best weights into a recipe's model, which may read and write more or other words, and have
-    more places: where the run has none, the model keeps its own first weights.
+    more places; for these the model keeps its own initial weights.
 
-    Raises UserError if there are no weights, or those of a model that was made otherwise.
+    Raises UserError if there are no weights, or if the [tokens] or [model] of the two recipes differ.
     """
     theirs = recipe_of(Path(folder))
     for key, now, before in differences(recipe, theirs, "tokens", "model"):
@@ -42,7 +42,7 @@ def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
 
 
 def _words_in_common(own: Tokens, theirs: Tokens) -> tuple[Sequence[int], Sequence[int]]:
-    """The ids of the words that two vocabularies of one encoding have in common, in either."""
+    """The ids, in each of two vocabularies of one encoding, of the words that they have in common."""
     headers = [word for word in own.headers if word in theirs.headers]
     own_ids, their_ids = (
         [*range(side.mark), *(side.mark + side.headers.index(word) for word in headers)]

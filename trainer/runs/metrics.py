@@ -11,7 +11,8 @@ from matstream.trainer.runs.folder import METRICS, TENSORBOARD
 
 
 class Metrics:
-    """Both are cut back to where training goes on: after `samples`, of which `validated` were scored."""
+    """Writes both; at first it cuts them back to where training goes on: to records up to `samples`, and of
+    validations up to `validated`."""
 
     def __init__(self, folder: Path, samples: int, validated: int) -> None:
         if (folder / METRICS).exists():
@@ -45,7 +46,7 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run, numbers by name, but for lines that a crash has cut."""
+    """The records of a run, numbers by name, except lines that a crash has cut."""
     records = []
     for line in (folder / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():
         try:

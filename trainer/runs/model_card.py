@@ -45,7 +45,7 @@ It answers matrices like those it was trained on; of others, expect nothing.
 
 
 def edited(model: Path) -> bytes | None:
-    """The model card in a folder, if it is not as it was written."""
+    """The model card in a folder, if it was edited after it was written."""
     if not (model / CARD).is_file():
         return None
     card = (model / CARD).read_bytes()

@@ -1,4 +1,4 @@
-"""Trained models: read from a folder, asked for predictions, checked against the exact answers."""
+"""Trained models: loaded from a folder, asked for predictions, checked against the exact answers."""
 
 import warnings
 from dataclasses import dataclass
@@ -38,17 +38,17 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained model, with the recipe it was trained by."""
+    """A trained model, with the recipe of its training."""
 
     recipe: Recipe
     solver: Solver
 
     def predict(self, matrices: ArrayLike | Tensor, operation: str | None = None) -> NDArray[np.float64]:
-        """The answers to inputs (B, rows, cols), or to one (rows, cols), as the operations read them; of each
-        as many rows and columns as the operation has, NaN where the model wrote no number.
+        """The answers to inputs (B, rows, cols), or to one (rows, cols), in the form that the operation
+        reads. Each has the shape of the operation's targets, with NaN where the model wrote no number.
 
-        `operation` is needed by a model of several that read matrices of this shape. Entries unlike those it
-        was trained on, such as zeros or larger magnitudes, get answers that are wrong without a sign of it.
+        `operation` is needed if the model has several that read matrices of this shape. Inputs unlike those
+        it was trained on, such as zeros or larger magnitudes, get wrong answers without any sign of it.
 
         Raises ValueError for inputs that the model was not made for, or cannot read.
         """
@@ -63,7 +63,7 @@ class Pretrained:
         try:
             ids = solver.read.encode(flat(inputs), np.full(len(inputs), number))
         except EncodingError:
-            place = np.unravel_index(np.abs(inputs).argmax(), inputs.shape)  # that of a NaN before all
+            place = np.unravel_index(np.abs(inputs).argmax(), inputs.shape)  # that of a NaN, if there is one
             named, largest = ", ".join(map(str, place)), solver.read.encoding.largest
             raise ValueError(
                 f"matrices[{named}]={inputs[place]:g}: must be of magnitude up to {largest:g}"
@@ -74,11 +74,11 @@ class Pretrained:
         return solver.write.decode(np.concatenate(parts), number)
 
     def check(self, matrices: ArrayLike | Tensor, operation: str | None = None) -> Checked:
-        """What it predicts, beside the exact answers, as LAPACK computes them here: `predictions` and `exact`
-        (B, p, q), and `errors` (B,), the relative l1 errors that accuracy counts.
+        """What the model predicts, beside the exact answers, as LAPACK computes them here: `predictions` and
+        `exact` (B, p, q), and `errors` (B,), the relative l1 errors that accuracy counts.
 
         Warns of inputs unlike those it was trained on: larger entries, or matrices that are not symmetric
-        where it has seen no others. Raises ValueError as `predict` does.
+        where it has seen only symmetric ones. Raises ValueError as `predict` does.
         """
         inputs = real_numbers(matrices, "matrices")
         if inputs.ndim == 2:
@@ -91,7 +91,7 @@ class Pretrained:
 
     @property
     def input_shape(self) -> Shape | None:
-        """The rows and columns of all inputs that it reads, None where they vary."""
+        """The rows and columns of all inputs that it reads, None if they vary."""
         shapes = {task.input_shape for task in self.solver.read.tasks}
         return shapes.pop() if len(shapes) == 1 else None
 
@@ -129,10 +129,11 @@ class Pretrained:
 
 
 def load(folder: str | Path) -> Pretrained:
-    """The best model of a run, or an exported one, from its folder. Weights are read as data;
-    files of problems in its folder problems/ are Python, and are executed.
+    """The best model of a run, or an exported model, from its folder.
 
-    Raises UserError if the folder holds no model, a damaged one, or one that was made by another recipe.
+    Weights are read as data, but the Python files in the folder's problems/ folder are executed: load only
+    folders that you trust. Raises UserError if the folder holds no model, a damaged one, or one that was made
+    by another recipe.
     """
     folder = Path(folder)
     recipe = recipe_of(folder)
@@ -142,14 +143,15 @@ def load(folder: str | Path) -> Pretrained:
 
 
 def best_of(folder: Path, recipe: Recipe) -> Pretrained:
-    """The best model in a folder, which is of this recipe. Raises UserError as `load` does."""
+    """The best model in a folder whose recipe this is. Raises UserError as `load` does."""
     model = build(recipe).to(device())
     checkpoints.load_best(folder, recipe, model)
     return Pretrained(recipe, solver_of(recipe, model))
 
 
 def _check_same(written: Recipe, run: Path) -> None:
-    """Raise UserError if a run's recipe.toml, which has no checksum, differs from that of its model/."""
+    """Raise UserError if a run's recipe.toml, which has no checksum, differs from the recipe in its
+    model/."""
     try:
         exported = recipe_of(run / MODEL)
     except UserError as error:

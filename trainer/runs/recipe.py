@@ -32,7 +32,7 @@ def recipe_of(folder: Path) -> Recipe:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(document, dict):
-        raise UserError(f"{path} is no model's configuration: its recipe is not an object")
+        raise UserError(f"{path} is not the configuration of a model: its recipe is not an object")
     _read_kept_problems(folder)
     try:
         return read_recipe(document, {})

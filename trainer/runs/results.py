@@ -1,4 +1,4 @@
-"""What scoring leaves in a run's folder as JSON, and what must be in it for anyone to read it."""
+"""The JSON files that scoring leaves in a run's folder, and what they must hold to be read."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ class _Study(_Record):
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a run, None where there is none yet. Raises UserError for a damaged file."""
+    """The result of a run, None if there is none yet. Raises UserError for a damaged file."""
     found: dict[str, Any] | None = _read(folder / RESULT, TypeAdapter(_Result), None)
     return found
 
@@ -70,8 +70,8 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_studies(folder: Path) -> list[dict[str, Any]]:
-    """The studies of a run (scoring.failures), each with the samples it is of. Raises UserError for a damaged
-    file."""
+    """The studies of a run (scoring.failures), each with the samples that were studied. Raises UserError for
+    a damaged file."""
     found: list[dict[str, Any]] = _read(folder / STUDY, TypeAdapter(list[_Study]), [])
     return found
 

@@ -1,4 +1,4 @@
-"""A run's folder: begun with a resolved recipe, resumed only under the same, finished with a result."""
+"""A run's folder: a run begins with a complete recipe, resumes only with the same, and ends with a result."""
 
 import json
 import os
@@ -23,8 +23,8 @@ from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
 from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.recipe import keep_problems, recipe_of
 
-MAX_NAME = 200  # bytes of a run's name: files about it are named after it
-BF16_WIDTH = 256  # from here on bf16 is faster on processors that have it (docs/LOG.md)
+MAX_NAME = 200  # bytes of a run's name, which is part of the names of files
+BF16_WIDTH = 256  # from this width on, bf16 is faster on processors that have it (docs/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def prepare(
     overwrite: bool,
     overrides: Mapping[str, Mapping[str, Any]],
 ) -> Run:
-    """Settle what is to be run, before anything starts. Writes nothing.
+    """Decide what will be run, before anything starts. Writes nothing.
 
     Raises UserError for a recipe that is wrong, a run that exists and is neither to be resumed nor
     overwritten, or one that is to be resumed under another recipe.
@@ -67,7 +67,7 @@ def prepare(
     if resume:
         if not begun:
             raise UserError(f"there is no run in {folder} to resume; start it without --resume")
-        written = recipe_of(folder)  # and with it the problems that it is of, which the wanted one may name
+        written = recipe_of(folder)  # reads its problem files too, whose names the wanted one may use
         return Run(folder.name, folder, _same_recipe(written, read_recipe(document, overrides)), found)
     wanted = read_recipe(document, overrides)
     if begun and not overwrite:
@@ -98,14 +98,14 @@ def prepare(
 
 @contextmanager
 def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
-    """Hold the run's folder, which no other process may train in meanwhile; unless it is resumed, what a run
-    before it wrote there is removed first.
+    """Lock the run's folder, so that no other process trains in it meanwhile. Unless the run is resumed, what
+    an earlier run wrote there is removed first.
 
-    Raises StreamError if the generators do not serve the stream, UserError if another process holds the
-    folder, or has changed the run since it was prepared; all is left as it was then.
+    Raises StreamError if the generators do not serve the stream, UserError if another process has locked the
+    folder, or has changed the run since it was prepared; then the folder is left as it was.
     """
     recipe = run.recipe
-    if not resume:  # nothing is removed then, and which numerics are wanted is in the checkpoint
+    if not resume:  # a resumed run removes nothing, and its checkpoint says which numerics it needs
         with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
             next(samples)
     run.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a folder holds a run that has come anywhere."""
+    """Whether a folder holds a run that has written metrics or a checkpoint."""
     return (folder / METRICS).exists() or checkpoints.latest(folder / CHECKPOINTS) is not None
 
 
@@ -138,14 +138,14 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def _contents(folder: Path) -> tuple[object, ...]:
-    """What tells a run from one that was begun or gone on with since: either writes its recipe anew."""
+    """What changes if a process begins or resumes the run, since both write its recipe anew."""
     recipe = folder / RECIPE
     written = recipe.stat() if recipe.exists() else None
     return has_begun(folder), (written.st_ino, written.st_mtime_ns) if written else None
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a run may have this name: one part of a path, seen by `ls`, typed on any system."""
+    """Whether a run may have this name: one part of a path, shown by `ls`, and printable."""
     return (
         name.isprintable()
         and not name.startswith(".")

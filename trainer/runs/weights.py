@@ -1,4 +1,4 @@
-"""Files of weights: written, read and checked, and put into a model."""
+"""Files of weights: written, read and checked, and loaded into a model."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,9 @@ from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checksums
 from matstream.trainer.tokens.tokens import Tokens
 
-FORMAT = 2  # of weights, written beside them: 1, where none is written, had a word for each of ten operations
+# Of files of weights, written in them. Format 1, which was not written, had a word for each of ten
+# operations.
+FORMAT = 2
 
 # the operations that had a word in every vocabulary of format 1, in their order there
 _OF_FORMAT_1 = (
@@ -41,7 +43,7 @@ def as_file(model: nn.Module) -> bytes:
 
 
 def load(path: Path, model: nn.Module, way_out: str, recipe: Recipe | None = None) -> None:
-    """Load a file of weights into the model they are of; with its recipe, one of format 1 too.
+    """Load a file of weights into its model; given the model's recipe, a file of format 1 too.
 
     Raises CheckpointError, naming the file and the `way_out`, for one that is damaged or of another model.
     """
@@ -76,7 +78,7 @@ def read(path: Path, way_out: str) -> tuple[dict[str, Tensor], int]:
 
 
 def tables_of_words(recipe: Recipe) -> dict[str, Tokens]:
-    """The weights that have a row for each word, by name, and whose words these are."""
+    """The weights that have a row for each word (token), by name, and the tokens whose words these are."""
     read, write = recipe.input_tokens(), recipe.target_tokens()
     written = ("write.words.weight", "heads.out.weight", "heads.out.bias", "heads.known.weight")
     return {"read.words.weight": read, **dict.fromkeys(written, write)}

@@ -29,19 +29,19 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model made of N samples of one task, in their order. A sample is right, or not, at each of four
-    tolerances."""
+    """A model's answers to N samples of one task, in their order, and their scores. A sample is right, or
+    not, at each of four tolerances."""
 
     task: Task
     index: NDArray[np.int64]  # (N,) of the samples in their stream
     inputs: Floats  # (N, rows, cols)
     targets: Floats  # (N, rows, cols)
-    predictions: Floats  # like the targets, NaN where the words are no number
+    predictions: Floats  # like the targets, NaN where the words form no number
     errors: Floats  # (N,) relative, in l1, as the accuracies use it
     right: Bools  # (N, 4) by the published rule
     strict: Bools  # (N, 4) by the error alone, and for vectors more (shared.scoring)
-    unrounded: Bools  # (N, 4) by the error against the input and the target as no encoding rounds them
-    ceiling: Bools  # (N, 4) likewise, of the exact answer as its words round it
+    unrounded: Bools  # (N, 4) by the error against the unrounded input and target
+    ceiling: Bools  # (N, 4) likewise, of the exact answer rounded to its words
     loss: float  # the model's, in nats, summed over all words
     positions: int  # of all answers
 
@@ -58,9 +58,9 @@ def answers(
     cancelled: threading.Event | None = None,
     done: Callable[[int], None] | None = None,
 ) -> list[Answers]:
-    """Answer samples [0, count) of a split greedily, and score them; one entry for each task there is.
+    """Answer samples [0, count) of a split greedily, and score them; one entry for each task among them.
 
-    `done` is told how many samples were answered each time.
+    `done` is called with the number of samples that were answered each time.
 
     Raises StreamError if the stream cannot be had; that or StoppedError soon after `cancelled` is set.
     """
@@ -90,7 +90,7 @@ def _score(solver: Solver, number: int, index: NDArray[np.int64], inputs: Floats
     target_ids = target_ids[:, : predicted_ids.shape[1]]
     loss = solver.loss(input_ids, target_ids, number)
     predictions = write.decode(predicted_ids, number)
-    # what is read and wanted, as the words say it
+    # input and target as their words round them
     known, wanted = read.decode(input_ids, number), write.decode(target_ids, number)
     operation = task.operation
     scores = score(operation, known, wanted, predictions)
@@ -112,7 +112,7 @@ def _score(solver: Solver, number: int, index: NDArray[np.int64], inputs: Floats
 
 
 def summary(found: Sequence[Answers]) -> dict[str, Any]:
-    """The scores of answers as shares of all samples, by tolerance; and how many are no matrix of numbers."""
+    """The scores of answers as shares of all samples, by tolerance; and how many answers are invalid."""
     shares = {
         name: by_tolerance(np.concatenate([getattr(part, rule) for part in found]).mean(axis=0))
         for name, rule in (
@@ -140,12 +140,12 @@ def summaries(found: Sequence[Answers]) -> dict[str, Any]:
 
 
 def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
-    """Write answers on a stream, with what was asked and wanted, as a Zarr group with named dimensions.
+    """Write the answers to a stream, with inputs and targets, as a Zarr group with named dimensions.
 
     `inputs`, `targets`, `predictions` (sample, row, column), padded with NaN where shapes vary; for each
     sample the `rows` and `columns` of its input, its `target_rows` and `target_columns`, its error in
-    `errors`, its `index` in the stream, and its `operation`, a position in the attribute `operations`. That
-    is separated by commas, and the attribute `spec` is JSON: text, which netCDF can hold too.
+    `errors`, its `index` in the stream, and its `operation`, a position in the attribute `operations`. This
+    attribute is separated by commas, and the attribute `spec` is JSON: both are text, which netCDF can hold.
     """
     operations = sorted({part.task.operation for part in found})
     order = np.argsort(np.concatenate([part.index for part in found]))
@@ -178,13 +178,13 @@ def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:
 
 
 def _chunks(values: NDArray[Any]) -> tuple[int, ...]:
-    """The shape of the parts that an array is written in: one file, but of arrays too large for a codec."""
+    """The shape of the parts in which an array is written: one, unless the array is too large for a codec."""
     sample = values[:1].nbytes or 1
     return min(max(len(values), 1), max(_CHUNK_BYTES // sample, 1)), *values.shape[1:]
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:
-    """Answers of one task as one."""
+    """Several batches of answers of one task as one."""
     arrays = [name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)]
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays
@@ -198,7 +198,7 @@ def _joined(parts: Sequence[Answers]) -> Answers:
 
 
 def _padded(matrices: Sequence[Floats]) -> Floats:
-    """Batches of matrices of one shape each as one of the largest, NaN around the smaller ones."""
+    """Batches of matrices, each of one shape, as one batch of the largest shape, padded with NaN."""
     rows, cols = np.max([batch.shape[1:] for batch in matrices], axis=0)
     around = [((0, 0), (0, rows - batch.shape[1]), (0, cols - batch.shape[2])) for batch in matrices]
     return np.concatenate(

@@ -31,21 +31,21 @@ from matstream.trainer.scoring.answers import Answers, answers, save, summaries
 from matstream.trainer.scoring.failures import analyse
 from matstream.trainer.tokens.tasks import tasks_of
 
-_ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be counted
+_ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be listed
 
 
 @dataclass(frozen=True)
 class Choice:
     """Which samples to answer, and how."""
 
-    samples: int | None  # as many as the run's recipe says where it is None
+    samples: int | None  # None: as many as the run's recipe says
     split: str
     constrained: bool
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, the streams it is to be scored on, and the folder that keeps how it did."""
+    """A model, the streams on which it will be scored, and the folder for its scores."""
 
     name: str
     own: Pretrained
@@ -55,20 +55,20 @@ class Subject:
 
 @dataclass(frozen=True)
 class Plan:
-    """Models to be scored on streams."""
+    """Models, and the streams on which they will be scored."""
 
-    field: str  # whose values a model's streams differ in, "" where there is one stream
+    field: str  # the field in which a model's streams differ, "" if it has one stream
     values: list[str]
     subjects: list[Subject]
 
 
 def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None, out: Path | None) -> Plan:
-    """The best models of runs, each once, on its own stream but for the fields `changed`; with `across`, on
-    each of several values of one field. Scores go to `out`, those of several runs each to a folder there, or
-    where it is None to the run's own folder.
+    """Plan to score the best models of runs, each once, on its own stream with the fields in `changed`
+    replaced; with `across`, on each of several values of one field. Scores go to `out`, for several runs to a
+    folder for each in it, or if it is None to the run's own folder.
 
-    Raises UserError for a folder without a model, one that was not made for such a stream, or one where
-    scores cannot be kept.
+    Raises UserError for a folder without a model, for a model that was not made for such a stream, and for a
+    folder in which scores cannot be kept.
     """
     field, values = ("", [""]) if across is None else _read_across(across)
     changed = {name.replace("-", "_"): value for name, value in changed.items()}
@@ -83,7 +83,7 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     places = [subject.place for subject in subjects]
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice is not None:
-        raise UserError(f"--out {out}: {twice.name} is the name of several, which must be evaluated apart")
+        raise UserError(f"--out {out}: {twice.name} is the name of several runs: evaluate them one by one")
     for place in places:  # what could not be replaced is found before hours of work, not after
         if not possible(place):
             raise UserError(f"--out {out}: {'' if place == out else f'{place} '}must be a folder")
@@ -100,8 +100,8 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
 def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) -> None:
     """Score models as planned and print how they do.
 
-    In each one's place it adds to evaluations.json; it writes evaluation.zarr where there is one stream, and
-    analysis.json with `study`, over those before.
+    In the folder for each model's scores, it adds to evaluations.json; it replaces evaluation.zarr if the
+    model has one stream, and analysis.json with `study`.
     """
     if study:
         for subject in planned.subjects:
@@ -118,7 +118,7 @@ def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) 
 
 
 def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, study: bool) -> list[float]:
-    """A model's accuracy at 5% on each of its streams; its answers to the one stream are `kept`."""
+    """A model's accuracy at 5% on each of its streams; if `kept`, its answers to the only one are saved."""
     subject.place.mkdir(parents=True, exist_ok=True)
     row, studies = [], []
     for stream in subject.streams:
@@ -138,7 +138,7 @@ def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, s
 
 
 def _read_across(across: str) -> tuple[str, list[str]]:
-    """The field and the values of FIELD=V1,V2,… or, where they can be counted, of FIELD."""
+    """The field and the values of FIELD=V1,V2,… or, if they can be listed, of FIELD."""
     field, given, listed = across.partition("=")
     parts = dict.fromkeys(listed.split(",")) if given else _ALL.get(field, ())
     values = [value for value in parts if value]
@@ -197,7 +197,7 @@ def _answer(
 
 
 def _keep(place: Path, stream: StreamSection, choice: Choice, scores: Mapping[str, Any]) -> None:
-    """Add scores to a folder's, in the place of those on the same samples."""
+    """Add scores to those in a folder; they replace scores on the same samples."""
     about = _about(stream, choice)
     with turn(place / SCORES):
         others = [record for record in read_scores(place) if any(record[key] != about[key] for key in about)]

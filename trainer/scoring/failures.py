@@ -1,5 +1,5 @@
 """Where a trained model fails: the study of *What is my math transformer doing?* (arXiv 2211.00170), carried
-to the other operations. What is studied of each stands on its page."""
+over to other operations. What is studied of an operation is in its module (shared/operations)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,15 @@ def analyse(operation: str, inputs: Floats, targets: Floats, predictions: Floats
       share of pairs v, w side by side with |v·w| < 0.01 ‖v‖‖w‖, a vector of zeros being orthogonal to none.
       `condition` is the condition number of the matrix of predicted vectors: percentiles over the `right` and
       over the `wrong` samples, and the `accuracy` of the best rule "right where it is below `threshold`", the
-      share of valid samples that the rule tells rightly (None unless there are both tasks);
-    - eigenvalues, singular_values: `by_rank`, lists by place in the target, which has the largest first;
+      share of valid samples that the rule classifies correctly (None unless there are both right and wrong
+      ones);
+    - eigenvalues, singular_values: `by_rank`, lists by rank in the target, the largest first;
     - singular_values, inverse, symmetric_inverse: `by_condition`, ten parts of equal size by the condition
       number of the input, each with its `samples`, its smallest and largest `condition`, its share `right`
       and its `median_l1`; for the inverses also `rank_correlation`, Spearman's, of l1 and that number;
     - transpose, add, matvec, matmul: `entries`, the share of single entries that are right, and
-      `wrong_per_wrong_sample`, the mean number of entries not within 5%, of `per_sample`, in a wrong one.
+      `wrong_per_wrong_sample`, the mean number of the `per_sample` entries of a wrong sample that are not
+      within 5%.
 
     Raises ValueError for an unknown operation or shapes that do not fit.
     """
@@ -50,7 +52,7 @@ def analyse(operation: str, inputs: Floats, targets: Floats, predictions: Floats
         )
     if len(inputs) != batch or l1.shape != (batch,):
         raise ValueError(f"inputs {inputs.shape}, l1 {l1.shape}: must be as many as targets, {batch}")
-    # a prediction may be absurdly large: what overflows is not within any tolerance
+    # a prediction may be absurdly large: an error that overflows is not within any tolerance
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         invalid = np.isnan(predictions).any(axis=(1, 2))
         predictions = np.where(invalid.reshape(batch, 1, 1), np.nan, predictions)

@@ -1,4 +1,4 @@
-"""Constrained decoding: at each position only the words that the grammar of an answer allows."""
+"""Constrained decoding: at each position only the words (tokens) that the grammar of an answer allows."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -12,7 +12,7 @@ from matstream.trainer.tokens.tokens import Tokens
 
 
 class Grammar(Protocol):
-    """Follows B answers, a word at a time."""
+    """Follows B answers while they are written, position by position."""
 
     def constrain(self, logits: Tensor, slot: int, chosen: Mapping[int, Tensor]) -> Tensor:
         """Logits (B, 1, words of the slot), -inf where a word is not allowed after those `chosen` in other
@@ -30,8 +30,8 @@ def grammar(tokens: Tokens, task: int, batch: int, device: torch.device) -> Gram
 
 
 class _Factored:
-    """Every slot has words of its own: only an empty word can be out of place, behind a number's first digit,
-    or where its only digit should stand."""
+    """Every slot has words of its own, so that only an empty word can be out of place: after a number's first
+    digits, or in the slot of its last ones."""
 
     def __init__(self, tokens: Tokens) -> None:
         empty = tokens.encoding.empty
@@ -52,8 +52,8 @@ class _Factored:
 
 
 class _Sequential:
-    """An answer is its header, as many numbers as the matrix has entries, and the mark; a number is a first
-    word, digits, and a last word."""
+    """An answer consists of its header, as many numbers as the matrix has entries, and the mark; a number
+    consists of a first word, digits, and a last word."""
 
     def __init__(self, tokens: Tokens, task: int, batch: int, device: torch.device) -> None:
         header = tokens.header(task)

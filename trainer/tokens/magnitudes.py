@@ -6,11 +6,11 @@ from typing import NamedTuple
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import IntRange, StreamSpec
 
-_NORMAL = 8.3  # deviations that the normal variates of a stream stay within (uniforms are at least 2⁻⁵⁴)
+_NORMAL = 8.3  # deviations within which the normal variates of a stream stay (uniforms are at least 2⁻⁵⁴)
 
 
 class Magnitudes(NamedTuple):
-    """Bounds that hold for all, and the size that is usual for the smallest scale."""
+    """`largest` bounds the magnitude of every entry; `usual` is the usual magnitude at the smallest scale."""
 
     usual: float
     largest: float
@@ -20,7 +20,7 @@ def of_inputs(spec: StreamSpec) -> Magnitudes:
     """The entries of a stream's inputs."""
     low, high = _scale(spec)
     n = spec.extreme_dims()[1][1]
-    # a spectrum that is not the draw's own may be as large as its law allows: n deviations √n·s/√3 and more
+    # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
     largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
     if spec.coefficients == "gaussian":
         largest *= _NORMAL / math.sqrt(3)

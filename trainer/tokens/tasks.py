@@ -1,4 +1,4 @@
-"""The tasks a stream has: an operation at one pair of dimensions each."""
+"""The tasks of a stream. A task is one operation at one size."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from matstream.shared.wire import Samples, flat
 
 
 class Task(NamedTuple):
-    """A task; m and n are PAPER's dimensions of the first operand."""
+    """One operation at one size: m and n are the rows and columns of its first operand."""
 
     operation: str
     m: int
@@ -41,7 +41,7 @@ def tasks_of(spec: StreamSpec) -> tuple[Task, ...]:
 def tasks_of_samples(samples: Samples, operations: Sequence[str], tasks: Sequence[Task]) -> NDArray[np.int64]:
     """The position in `tasks` of each of B samples, (B,); `operations` are those of their stream.
 
-    Raises KeyError for a sample of no such task.
+    Raises KeyError for a sample whose task is not among them.
     """
     count = len(samples.index)
     which = np.zeros(count, np.int64) if samples.operation is None else samples.operation.astype(np.int64)

@@ -1,9 +1,9 @@
 """Matrices as token sequences: what a model reads and writes.
 
-A number has k words. In the *sequential* form, the published one, each word is a position of its own: the
-dimensions V<rows> V<cols>, the numbers without their empty words, and a mark at the end. In the *factored*
-form the k words of a number share one position, in k slots, and every position has its place in the matrix.
-Where a stream has several operations, a word says which.
+A word is a token, and a number has k words. In the *sequential* form, the published one, each word has a
+position of its own: the dimensions V<rows> V<cols>, the numbers without their empty words, and a mark at the
+end. In the *factored* form the k words of a number share one position, in k slots, and every position has its
+place in the matrix. If a stream has several operations, a word says which one it is.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ NOTHING = -1  # where a sequence has ended, or a slot holds no word
 class Tokens:
     """How the inputs or the targets of some tasks are written as ids, and read back.
 
-    Ids (B, length, slots) count within one vocabulary: the words of numbers, slot by slot, then the mark,
-    the operations, where a stream has several, and the dimensions V1, V2, … Words of no other operations are
-    among them, so that a model outlives an operation that is added.
+    Ids (B, length, slots) index one vocabulary: the words of numbers, slot by slot, then the mark, the
+    operations, if the stream has several, and the dimensions V1, V2, … Other operations have no words in it,
+    so that a model can still be used when matstream gets another operation.
     """
 
     encoding: Encoding
@@ -44,7 +44,7 @@ class Tokens:
 
     @cached_property
     def slots(self) -> tuple[tuple[int, int], ...]:
-        """The half-open range of ids that each slot of a position may hold, headers aside."""
+        """The half-open range of ids that each slot of a position may hold, except in headers."""
         if self.form == "sequential":
             return ((0, self.size),)
         stops = np.cumsum([stop - start for start, stop in self.encoding.slots]).tolist()
@@ -52,12 +52,12 @@ class Tokens:
 
     @cached_property
     def size(self) -> int:
-        """Ids of the vocabulary."""
+        """The number of ids in the vocabulary."""
         return self.mark + len(self.headers)
 
     @cached_property
     def headers(self) -> tuple[str, ...]:
-        """The words that are not of numbers, by id from `mark` on: the mark, operations, and dimensions."""
+        """The words that do not belong to numbers, by id from `mark` on: the mark, operations, dimensions."""
         dims = range(1, 1 + max(max(shape) for shape in self._shapes))
         return ("", *self.operations, *(f"V{dim}" for dim in dims))
 
@@ -69,15 +69,16 @@ class Tokens:
 
     @cached_property
     def signs(self) -> tuple[int, int]:
-        """The half-open range of ids that are a sign and no more; empty where an encoding has none."""
+        """The half-open range of ids that are only a sign; empty if the encoding has none."""
         start, stop = self.encoding.slots[0]
         return (start, stop) if self.encoding.vocabulary[start:stop] == ("+", "-") else (0, 0)
 
     @cached_property
     def mantissas(self) -> tuple[int, Floats] | None:
-        """The slot whose word holds all digits of a number, and a value for each of its words, proportional
-        to its number and infinite where it is never written. None where several words share the digits, or
-        all words share a slot, or the words of more than 3 digits are too many."""
+        """The slot whose word holds all digits of a number, and a value for each of its words: proportional
+        to the number for which the word stands, infinite if the word is never written. None if several words
+        share the digits, if all words share a slot, or if there are more than 3 digits, thus too many
+        words."""
         slot = max(0, self.encoding.words_per_number - 2)  # between sign and exponent
         if slot > 1 or self.form == "sequential" or self.encoding.digits > 3:
             return None
@@ -91,18 +92,18 @@ class Tokens:
 
     @cached_property
     def length(self) -> int:
-        """Positions of the longest sequence."""
+        """The number of positions of the longest sequence."""
         return max(self.lengths)
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
-        """Positions of the longest sequence of each task."""
+        """The number of positions of the longest sequence of each task."""
         words, mark = (self.encoding.words_per_number, 1) if self.form == "sequential" else (1, 0)
         return tuple(self._header + rows * cols * words + mark for rows, cols in self._shapes)
 
     @cached_property
     def opening(self) -> NDArray[np.int64]:
-        """The id (K,) that a sequence of each task opens with, before its first word."""
+        """For each task, (K,), the id that opens a sequence, before its first word."""
         return self._openings if self.form == "factored" else np.full(len(self.tasks), self.mark)
 
     @cached_property
@@ -118,7 +119,7 @@ class Tokens:
         return places
 
     def encode(self, matrices: Matrices, tasks: NDArray[np.int64]) -> Ids:
-        """Write B matrices, of the tasks (B,) given by their position in `self.tasks`, as ids.
+        """Write B matrices as ids; `tasks` (B,) are the positions of their tasks in `self.tasks`.
 
         Raises EncodingError for an entry that the encoding cannot write.
         """
@@ -144,7 +145,8 @@ class Tokens:
     def decode(self, ids: Ids, task: int) -> Floats:
         """Read ids (B, length, slots) of one task as matrices (B, rows, cols).
 
-        An entry whose words are no number is NaN; so is every entry where numbers are missing or too many.
+        An entry whose words form no number is NaN. In the sequential form, all entries are NaN if the header
+        is wrong, or if there are too few or too many numbers.
         """
         shape = rows, cols = self._shapes[task]
         if self.form == "factored":
@@ -159,26 +161,26 @@ class Tokens:
         return np.asarray(values.reshape(-1, *shape))
 
     def header(self, task: int) -> NDArray[np.int64]:
-        """The ids in front of matrices of a task, (header,)."""
+        """The ids that stand before the entries of a matrix of a task, (header,)."""
         return np.asarray(self._headers(np.array([task]), np.array([self._shapes[task]]))[0])
 
     def entries(self, task: int) -> int:
-        """Numbers in a matrix of a task."""
+        """The number of entries in a matrix of a task."""
         rows, cols = self._shapes[task]
         return rows * cols
 
     def _align(self, ids: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The words (B, T) of `count` numbers, up to the mark, each put in its slot, (B, count, words per
-        number); and whether there were just so many, (B,)."""
+        """Put the words (B, T) of `count` numbers, up to the mark, into their slots, (B, count, words per
+        number); return these, and whether there were exactly so many numbers, (B,)."""
         batch, length = ids.shape
         position = np.arange(length)
         first, stop = self.encoding.slots[0]
         ended = np.maximum.accumulate(ids == self.mark, axis=1)
         opens = (ids >= first) & (ids < stop) & ~ended
-        number = np.cumsum(opens, axis=1) - 1  # that a word belongs to
+        number = np.cumsum(opens, axis=1) - 1  # to which a word belongs
         bounds = np.where(opens | ended, position, length)
         next_bound = np.minimum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1]
-        after = np.concatenate([next_bound[:, 1:], np.full((batch, 1), length)], axis=1)  # its last word
+        after = np.concatenate([next_bound[:, 1:], np.full((batch, 1), length)], axis=1)  # where it ends
         # a number's first word stands in the first slot, the others in the last ones
         slot = np.where(opens, 0, self.encoding.words_per_number - (after - position))
         misplaced = ~ended & ~opens & (slot < 1)
@@ -200,20 +202,20 @@ class Tokens:
 
     @property
     def _empty(self) -> int:
-        """The id of the encoding's empty word, or one that no word has."""
+        """The id of the encoding's empty word, or NOTHING if it has none."""
         return NOTHING if self.encoding.empty is None else self.encoding.empty
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """What takes an id of the encoding in each slot to one of ours."""
+        """What must be added, in each slot, to an id of the encoding to get its id in this vocabulary."""
         return np.array(
             [ours - its for (ours, _), (its, _) in zip(self.slots, self.encoding.slots, strict=True)]
         )
 
     @property
     def _with_header(self) -> tuple[bool, bool]:
-        """Whether an operation, and whether a shape, stands in front. A factored answer needs neither: it
-        opens with its operation, and its positions have their places."""
+        """Whether the header has an operation, and whether it has a shape. A factored answer needs neither:
+        it opens with its operation, and its positions have their places."""
         if self.form == "sequential":
             return bool(self.operations), True
         read = self.side == "input"
@@ -225,14 +227,14 @@ class Tokens:
         return operation + 2 * shape
 
     def _headers(self, tasks: NDArray[np.int64], shapes: NDArray[Any]) -> NDArray[np.int64]:
-        """The ids in front of matrices of these tasks and shapes, (B, header)."""
+        """The ids before the entries of matrices of these tasks and shapes, (B, header)."""
         with_operation, with_shape = self._with_header
         ids = np.column_stack([self._openings[tasks], self.mark + len(self.operations) + shapes])
         return ids[:, [with_operation, with_shape, with_shape]]
 
     @property
     def _openings(self) -> NDArray[np.int64]:
-        """The id of each task's operation, (K,), or the mark where there is one alone."""
+        """The id of each task's operation, (K,), or the mark if there is only one operation."""
         return self.mark + np.array(
             [self.headers.index(task.operation) if self.operations else 0 for task in self.tasks]
         )
@@ -247,8 +249,8 @@ def encode(
 
 
 def _blocks(task: Task, side: Side, rows: int, cols: int) -> NDArray[np.int64]:
-    """The place of each entry of a matrix, (rows·cols, 3): its operand, or in an answer its part,
-    from 1 on, and its row and column there."""
+    """The place of each entry of a matrix, (rows·cols, 3): the number of its operand, or in an answer of its
+    part, counted from 1, and its row and column there."""
     row, col = np.divmod(np.arange(rows * cols), cols)
     operation = OPERATIONS[task.operation]
     if side == "input":

@@ -79,7 +79,7 @@ def test_an_entry_that_cannot_be_read_is_named(mixed_run, value):
         (np.ones((2, 2), bool), "bool: must be real numbers"),
         (np.zeros((2, 2), "M8[s]"), "datetime64.*: must be real numbers"),
         ([["1", "2"], ["3", "4"]], "<U1: must be real numbers"),
-        ([[1, 2], [3]], "matrices are no array: "),
+        ([[1, 2], [3]], "matrices are not an array: "),
     ],
 )
 def test_what_is_no_array_of_real_numbers_is_refused(mixed_run, matrices, said):

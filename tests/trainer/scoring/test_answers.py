@@ -79,7 +79,7 @@ def test_outputs_that_are_no_matrices_are_wrong_and_counted(client):
 
 def test_the_ceiling_of_inverses_is_that_of_three_digits(client):
     found = summary(client, INVERSE, Calculator(INVERSE), 4000)
-    measured = {"0.05": 0.920, "0.02": 0.856, "0.01": 0.650, "0.005": 0.270}  # PAPER.md, section Scoring
+    measured = {"0.05": 0.920, "0.02": 0.856, "0.01": 0.650, "0.005": 0.270}  # see docs/LOG.md, "The ceiling"
     for tolerance, share in measured.items():
         assert found["ceiling"][tolerance] == pytest.approx(share, abs=0.03)
 

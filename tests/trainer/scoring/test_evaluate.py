@@ -116,7 +116,7 @@ def test_failures_are_studied_for_each_kind_of_problem(folder, evaluate):
             "--across scale=1,2 and --stream.scale=5: must be",
         ),
         (["runs/one/model"], "runs/one/model is an exported model, which stays as it is"),
-        (["runs/two/model", "runs/one/model", "--out", "x"], "--out x: model is the name of several"),
+        (["runs/two/model", "runs/one/model", "--out", "x"], "--out x: model is the name of several runs"),
         (["--out", "/dev/full"], "--out /dev/full: must be a folder"),
         (["runs/two", "--out", "runs/one/recipe.toml"], "recipe.toml/one must be a folder"),
         (["--samples", "0"], '"0" for --samples. Must be >= 1'),
