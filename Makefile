@@ -3,9 +3,9 @@
 # make faults   every test of a fault, long ones too (some 10 minutes); the table goes into docs/RELIABILITY.md
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
-# make bench-learning   small recipes until they are right in 90%, beside the published way at equal seconds
-# make nine     the nine problems of small/, one after another, anew; runs/nine has the report and the table
-# make results  after that: other seeds and precisions beside them; writes docs/RESULTS.md
+# make bench-learning   seconds that small recipes take to 90%, and what the published way learns in the same time
+# make nine     train the nine problems of small/ anew, one after another; report and table are in runs/nine
+# make results  after make nine: train other seeds and precisions too; writes docs/RESULTS.md
 # make clean    remove the environment and the caches; runs/ stays
 #
 # TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).

@@ -47,7 +47,7 @@ DIMS = (5, 10)
 MIXED = "5-15"
 STREAMED = (("transpose", "3"), ("eigenvalues", "5"), ("eigenvalues,svd", "2-5"))
 SMALL_REQUESTS = ("/v1/samples?operation=add&dim=2", "/v1/stream?operation=eigenvalues&dim=5&count=100")
-MOST_SERVED = 500_000  # samples a measurement of what takes NumPy no time
+MOST_SERVED = 500_000  # samples of a measurement, for operations that take NumPy hardly any time
 
 
 def main(seconds: float = 1.0, rounds: int = 5, out: Path | None = None) -> None:
@@ -106,7 +106,7 @@ def _mixed(url: str, operation: str, seconds: float, rounds: int) -> dict[str, A
 
 
 def _memory(operation: str, dim: str) -> dict[str, float]:
-    """Peak resident MiB of a generator of its own during streams of growing length, each peak apart."""
+    """Peak resident MiB of a fresh generator during streams of growing length, measured for each stream."""
     spec = StreamSpec(operation=operation, dim=dim)
     peaks = {}
     with _generator() as (url, process):

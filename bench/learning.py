@@ -1,11 +1,11 @@
 """How fast small models learn: to 90% at 5% tolerance, and beside the published way at equal seconds.
 
 Each recipe is trained by `matstream train` as it is; then with the published transformer in the place of
-ours (`--model.paper true`), all else as ours, the optimiser too; then all as published: words one after
-another in the published encoding, Adam, batches of 64. The others get as many seconds of training as the
-first took: a short trial tells how many samples that is, so that their schedules end with the time. Every
-model is scored on the same 10,000 held-out samples. Fails if a recipe needs more than --limit seconds, all
-included, to reach 90%.
+ours (`--model.paper true`), all else as ours, the optimiser too; then all as published: words (tokens) one
+after another in the published encoding, Adam, batches of 64. The second and third way get as many seconds of
+training as the first took: a short trial tells how many samples that is, so that their schedules end with the
+time. Every model is scored on the same 10,000 held-out samples. The benchmark fails if a recipe needs more
+than --limit seconds, all included, to reach 90%.
 """
 
 import json
@@ -31,7 +31,7 @@ MATSTREAM = [sys.executable, "-m", "matstream"]
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went."""
+    """How long a training took."""
 
     seconds: float  # of training
     samples: int
@@ -41,7 +41,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of one training."""
+    """One training and the scores of its model."""
 
     recipe: str
     way: str

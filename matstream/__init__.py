@@ -3,7 +3,7 @@
 >>> import matstream
 >>> s = matstream.sample("eigenvalues", dim=5, count=1000)  # s.inputs (1000, 5, 5), s.targets (1000, 5, 1)
 
-What stands here is loaded when it is first used: neither torch nor FastAPI by `import matstream` alone.
+Each name here is loaded when it is first used; `import matstream` alone loads neither torch nor FastAPI.
 """
 
 from importlib import import_module

@@ -51,7 +51,7 @@ _EXTRA = {
 
 app = App(
     default_parameter=Parameter(negative=()),
-    suppress_keyboard_interrupt=False,  # main says that it was interrupted
+    suppress_keyboard_interrupt=False,  # main handles it
     name="matstream",
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
@@ -83,7 +83,7 @@ def sample(
     generator: str | None = None,
     problems: list[str] | None = None,
 ) -> None:
-    """Print or keep sample problems, made here or by a running generator.
+    """Print sample problems or write them to a file; they are made here or by a running generator.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def sample(
     dim
         Rows of a matrix: 5, or 5-15 drawn per sample.
     cols
-        Columns, the same way, drawn apart; without it matrices are square.
+        Columns, in the same way, drawn independently; without it matrices are square.
     coefficients
         uniform or gaussian.
     scale
@@ -114,15 +114,15 @@ def sample(
     count
         How many samples.
     format
-        table for people, json (at most 100 samples), or arrow, an Arrow IPC file (with --out).
+        table or json, for at most 100 samples, or arrow, an Arrow IPC file (with --out).
     encoding
-        Also write each matrix in the words of this encoding, in json.
+        With --format json, also write each matrix in the words (tokens) of this encoding.
     out
         File to write instead of the terminal.
     generator
         URL of a running generator; without it the samples are made here.
     problems
-        A Python file, or a module, with operations and structures of your own; several times for several.
+        A Python file or module with operations and structures of your own; may be given several times.
     """
     read_problems(problems or ())
     with loading():
@@ -155,7 +155,7 @@ def sample(
         raise UserError(f"--out {out}: is a folder; must be a file")
     if out is not None and samples_for.is_of_others(out):
         raise UserError(
-            f"--out {out}: is there, and holds no samples that matstream wrote: choose another name"
+            f"--out {out}: exists, and holds no samples that matstream wrote: choose another name"
         )
     if generator is None:
         made = batches(spec, samples, default_batch_rows(spec))
@@ -217,9 +217,10 @@ def train(
     recipe
         Name of a recipe, or path of a .toml file.
     generator
-        URL of a running generator; several for several replicas. Without it, one is started for the run.
+        URL of a running generator; may be given several times, for replicas. Without it, one is started for
+        the run.
     problems
-        A Python file, or a module, with operations and structures of your own; several times for several.
+        A Python file or module with operations and structures of your own; may be given several times.
     run
         Name of the run; the recipe's by default.
     resume
@@ -227,9 +228,9 @@ def train(
     overwrite
         Replace a run that exists.
     start_from
-        A run whose best weights are the first ones, such as runs/small-eigenvalues.
+        A run whose best weights training starts from, such as runs/small-eigenvalues.
     stream
-        The problems: --stream.KEY VALUE, as in --stream.dim 4. So for every section of the recipe.
+        The problems: --stream.KEY VALUE, as in --stream.dim 4; the same for every section of the recipe.
     tokens
         How numbers are written: --tokens.KEY VALUE.
     model
@@ -237,7 +238,7 @@ def train(
     training
         Samples, learning rate, precision and so on: --training.KEY VALUE.
     evaluation
-        How much is held out: --evaluation.KEY VALUE.
+        How many held-out samples are scored, and how: --evaluation.KEY VALUE.
     fetch
         How samples travel: --fetch.KEY VALUE.
     """
@@ -281,24 +282,24 @@ def evaluate(
     runs
         Folders of runs, or of exported models.
     generator
-        URL of a running generator; several for several replicas. Without it, one is started.
+        URL of a running generator; may be given several times, for replicas. Without it, one is started.
     problems
-        A Python file, or a module, with operations and structures of your own; several times for several.
+        A Python file or module with operations and structures of your own; may be given several times.
     stream
-        What is to be other than in training: --stream.KEY VALUE, as in --stream.spectrum laplace.
+        What differs from training: --stream.KEY VALUE, as in --stream.spectrum laplace.
     across
-        A table over a field's values: spectrum for all seven, or like dim=5,6,7.
+        Print a table over the values of a field: spectrum for all seven of them, or such as dim=5,6,7.
     samples
-        How many; as many as the run's recipe says by default.
+        How many samples; by default as many as the run's recipe says.
     split
-        Which of the stream's splits they are of.
+        The split of the stream from which they are taken.
     constrained
-        Let the model write only words that the grammar of an answer allows.
+        Let the model write only words (tokens) that the grammar of an answer allows.
     analyse
         Also study where it fails: by rank, by condition number, norms and angles of vectors.
     out
-        Folder for scores, answers and study; of several runs, a folder for each there. The run's own folder
-        if not given.
+        Folder for scores, answers and study; for several runs, a folder for each is made in it. By default
+        the run's own folder.
     """
     read_problems(problems or ())
     with loading():
@@ -319,7 +320,7 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
     runs
         Folders of runs, such as runs/quickstart.
     out
-        The page or its folder; the run's own folder for one run, ./report for several, if not given.
+        The page or its folder; by default the run's own folder for one run, ./report for several.
     """
     with loading():
         from matstream.trainer import cli
@@ -337,12 +338,12 @@ def recipes() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; a user's mistake is one sentence on standard error and a non-zero exit."""
+    """Run a command; a user's mistake ends it with one sentence on standard error and a non-zero status."""
     try:
         _open_streams()
         _forget_settings_of_libraries()
         logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
-        # trainer.client says what it asks again, and why
+        # trainer.client itself logs what it asks again, and why
         logging.getLogger("stamina").setLevel(logging.ERROR)
         with _ended_by_sigterm():
             app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -356,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if missing not in _EXTRA:
             raise
         _fail(f"this command needs {missing}: pip install 'matstream[{_EXTRA[missing]}]'", 1)
-    except BrokenPipeError:  # what we write to was closed, as by head
+    except BrokenPipeError:  # the reader of our output has closed it, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written
@@ -368,18 +369,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _open_streams() -> None:
     """Let the standard streams take whatever is written.
 
-    One that was closed leads nowhere, since a file opened later would get its number, and all that libraries
-    print; a character that its encoding has not becomes a question mark.
+    A closed one is connected to the null device, since otherwise a file opened later would get its number,
+    and all that libraries print. A character that the encoding of a stream lacks becomes a question mark.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # no replacement that a program of Python put there
+        if isinstance(stream, TextIOWrapper):  # not a replacement by a Python program
             stream.reconfigure(errors="replace")
 
 
@@ -402,10 +403,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _forget_settings_of_libraries() -> None:
-    """Remove from the environment how a notebook draws and what kinds of arrays others write.
+    """Remove the settings of matplotlib's backend and of zarr from the environment.
 
-    Pictures need no backend, and matplotlib cannot be imported under one that is not installed here; answers
-    are written and read in one way.
+    Pictures need no backend, and matplotlib cannot be imported if the backend of a notebook is not installed
+    here; answers are always written and read in the same way.
     """
     for name in list(os.environ):
         if name == "MPLBACKEND" or name.startswith("ZARR_"):

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from matstream.samples import read_address, streamed_in_blocks
 from matstream.shared.spec import SampleRange, StreamSpec
 
-BLOCK = 4096  # samples in a row that one worker serves, about: they are whole batches
+BLOCK = 4096  # about how many consecutive samples one worker serves: as many as make whole batches
 
 
 class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
@@ -19,11 +19,11 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
     >>> data = matstream.Dataset("eigenvalues", dim=5, count=10**6)
     >>> for inputs, targets in DataLoader(data, batch_size=64, num_workers=2):  # (64, 5, 5), (64, 5, 1)
 
-    With `batch_size` it makes the batches itself, which is many times faster: then DataLoader(data,
-    batch_size=None). The workers of a DataLoader deal the samples out among themselves, in blocks of about
-    BLOCK, so that each comes once, whatever their number. An iteration begins with the first sample, unless
-    `load_state_dict` was given what `state_dict` said how far it had come. torchdata's StatefulDataLoader
-    does so for every worker; with torch's own DataLoader that is for num_workers=0.
+    With `batch_size` it makes the batches itself, which is many times faster; use it with DataLoader(data,
+    batch_size=None). The workers of a DataLoader share the samples in blocks of about BLOCK, so that each
+    sample comes once, whatever the number of workers. An iteration begins with the first sample, or after
+    `load_state_dict` where the saved `state_dict` had come to. torchdata's StatefulDataLoader saves and loads
+    the state of every worker; with torch's own DataLoader this works for num_workers=0 only.
 
     The other arguments are those of `matstream.stream`. Raises ValueError naming the field, the value and
     what is allowed."""
@@ -53,11 +53,11 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         self._block = max(1, BLOCK // (batch_size or 1)) * (batch_size or 1)
         self._generator = generator
         self._served = 0  # samples of a worker's share that were given out
-        self._share = 0, 1  # which worker's of how many they were
-        self._goes_on = False  # whether the next iteration starts behind them
+        self._share = 0, 1  # the number of that worker, and how many there were
+        self._goes_on = False  # whether the next iteration starts after them
 
     def __len__(self) -> int:
-        """Samples, or batches, of which the last may be smaller."""
+        """The number of samples, or of batches, of which the last may be smaller."""
         return -(-self._samples.count // (self._batch_size or 1))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -77,13 +77,14 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
             yield inputs, targets
 
     def state_dict(self) -> dict[str, Any]:
-        """How far it has come: numbers and texts, as JSON can hold them."""
+        """How far the iteration has come: numbers and texts, which JSON can hold."""
         worker, workers = self._share
         place = {"served": self._served, "worker": worker, "workers": workers, "block": self._block}
         return {**self._identity(), **place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration go on from a state. Raises ValueError if it is that of another stream."""
+        """Let the next iteration go on from a state. Raises ValueError if the state is of another stream, or,
+        with several workers, of another batch size."""
         for key, value in self._identity().items():
             if state[key] != value:
                 raise ValueError(f"{key}={state[key]!r}: must be {value!r}, as in this dataset")
@@ -99,7 +100,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         return {"spec": self._spec.canonical(), **self._samples.model_dump()}
 
     def _cut(self, share: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """What is still to be served, as it is given out, and of how many samples each is."""
+        """The inputs and targets still to be served, as they are given out, and how many samples each
+        holds."""
         blocks = _blocks(share, self._samples, self._block, self._served)
         found = streamed_in_blocks(self._spec, self._samples, blocks, self._generator)
         if self._batch_size is None:

@@ -26,9 +26,9 @@ class Samples:
     """B problems and their answers.
 
     `inputs` (B, m, w) and `targets` (B, p, q) are arrays, or lists of B matrices where shapes vary.
-    `residuals` (B,) say how far each target is from being the answer, by the measure of its operation (NaN
-    where it has none); `index` (B,) is each sample's place in the stream, `operations` (B,) what is asked of
-    each.
+    `residuals` (B,) say how far each target is from the answer, by the residual of its operation (NaN if it
+    has none); `index` (B,) is each sample's place in the stream, `operations` (B,) the name of each sample's
+    operation.
     """
 
     inputs: Floats | list[Floats]
@@ -75,8 +75,8 @@ def sample(
     ((1000, 5, 5), (1000, 5, 1))
 
     `operation` is a name, several names, or a whole StreamSpec; `fields` are those of a StreamSpec, such as
-    dim, cols, coefficients, scale, spectrum, structure, noise, max_abs. They are drawn in this process, or
-    come from the running generators at the URLs `generator`; equal addresses give equal samples.
+    dim, cols, coefficients, scale, spectrum, structure, noise, max_abs. The samples are drawn in this
+    process, or come from the running generators at the URLs `generator`; equal addresses give equal samples.
 
     Raises ValueError naming the field, the value and what is allowed; UserError if no generator answers.
     """
@@ -95,7 +95,7 @@ def stream(
     generator: str | Sequence[str] | None = None,
     **fields: Any,
 ) -> Iterator[Samples]:
-    """The same samples as `sample`, in order, some thousands at a time: for as many as one likes.
+    """The samples that `sample` returns, in order, some thousands at a time, so that they may be very many.
 
     >>> for s in matstream.stream("svd", dim="2-4", count=10**6, generator="http://127.0.0.1:8000"):
     ...     learn(s.inputs, s.targets)
@@ -110,7 +110,7 @@ def streamed_in_blocks(
     blocks: Iterator[SampleRange],
     generator: str | Sequence[str] | None,
 ) -> Iterator[Samples]:
-    """The samples of some blocks of a range, in their order."""
+    """The samples of some `blocks` of the range `samples`, in the order of the blocks."""
     if generator is None:
         from matstream.generator_service.stream import batches, default_batch_rows
 
@@ -127,7 +127,7 @@ def streamed_in_blocks(
 def read_address(
     operation: str | Sequence[str] | StreamSpec, fields: dict[str, Any], **samples: Any
 ) -> tuple[StreamSpec, SampleRange]:
-    """A spec and a range of samples. Raises RefusedError, a ValueError, for what is wrong with them."""
+    """A spec and a range of samples. Raises RefusedError, a ValueError, if they are not valid."""
     read_problems()
     try:
         if isinstance(operation, StreamSpec):
@@ -173,7 +173,7 @@ def _samples(spec: StreamSpec, batches: list[pa.RecordBatch]) -> Samples:
 def _joined(parts: list[Floats | Matrices]) -> Floats | list[Floats]:
     fixed = [part for part in parts if not isinstance(part, Matrices)]
     if len(fixed) == len(parts):
-        return np.concatenate(fixed)  # a copy, which may be written to: those of Arrow may not
+        return np.concatenate(fixed)  # a copy, which may be written to, unlike Arrow's arrays
     return [matrix for part in parts if isinstance(part, Matrices) for matrix in _each(part)]
 
 
@@ -191,7 +191,7 @@ def _shapes(matrices: Floats | list[Floats]) -> str:
 
 
 def _legible(residual: float) -> str:
-    return "not measured" if np.isnan(residual) else f"{residual:.1e}"
+    return "no residual is measured" if np.isnan(residual) else f"{residual:.1e}"
 
 
 def _grid(matrix: Floats) -> str:

@@ -1,4 +1,4 @@
-"""Scores of predictions, for a program: as a run is scored, but for the words of its encoding."""
+"""Scores of predictions, for a program: as a run is scored, except that no words (tokens) are compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from matstream.shared.arrays import real_numbers
 
 @dataclass(frozen=True)
 class Scored:
-    """How B predictions are.
+    """How good B predictions are.
 
     `accuracy` is the share of predictions whose relative l1 error is below a tolerance, by tolerance ("0.05",
     "0.02", "0.01", "0.005"); `accuracy_strict` also asks for right values and orthonormal vectors, where the
@@ -49,7 +49,7 @@ def score(operation: str, inputs: ArrayLike, targets: ArrayLike, predictions: Ar
     )
     found = scoring.score(operation, asked, wanted, predicted)
     if not len(wanted):
-        raise ValueError("targets: must be one at least")
+        raise ValueError("targets: must be at least one")
     right = scoring.right_by_error(found)
     strictly = scoring.right_strictly(operation, found, asked, wanted, predicted)
     return Scored(

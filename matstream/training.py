@@ -56,13 +56,13 @@ def train(
     >>> run = matstream.train("small/eigenvalues", run="x", overrides={"training.samples": 10_000})
     >>> run.result["accuracy"]["0.05"], run.model.predict(matrices)
 
-    `recipe` is the name of one that comes with matstream (`matstream recipes` lists them) or the path of a
-    .toml file; `overrides` are values by section.key. The run is kept in the folder `runs`/`run`; one that is
-    there is refused, unless it is to be gone on with (`resume`) or replaced (`overwrite`). Samples come from
-    the running generators at the URLs `generator`, or from one that is started for the run. Ctrl-C stops it
+    `recipe` is the name of a recipe that comes with matstream (`matstream recipes` lists them) or the path of
+    a .toml file; `overrides` are values by section.key. The run is kept in the folder `runs`/`run`; a run
+    that exists is refused, unless `resume` goes on with it or `overwrite` replaces it. Samples come from the
+    running generators at the URLs `generator`, or from one that is started for the run. Ctrl-C stops training
     with a checkpoint.
 
-    Raises UserError, in one sentence, for a recipe that is wrong, a run that is there, generators that do not
+    Raises UserError, in one sentence, for a recipe that is wrong, a run that exists, generators that do not
     answer, and for training that was stopped or has diverged.
     """
     from matstream.trainer.cli import train_run

@@ -81,7 +81,9 @@ def test_the_notebook_runs_from_samples_to_a_loaded_model(tmp_path):
     assert "data:image/png" in shown["run"][0]["text/html"]
     assert "image/png" in shown['plt.ylabel("predicted eigenvalue");'][0]
     assert shown["model.predict([[7.0, 4.0], [4.0, 1.0]])  # the eigenvalues are 9 and -1"]
-    assert "not measured" in shown['matstream.sample("determinant", dim=3, count=2)'][0]["text/html"]
+    assert (
+        "no residual is measured" in shown['matstream.sample("determinant", dim=3, count=2)'][0]["text/html"]
+    )
     assert "determinant: " in shown["own"][-1]["text/html"]
 
 
