@@ -112,7 +112,8 @@ def test_more_needs_all_nine_of_the_same_commit(place):
 def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, number):
     nine_problems.main()
     (place / "slow").touch()
-    code = f"from bench import nine_problems; nine_problems.MATSTREAM = {nine_problems.MATSTREAM}; import signal\n"
+    code = "import signal\nfrom bench import nine_problems\n"
+    code += f"nine_problems.MATSTREAM = {nine_problems.MATSTREAM}\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "signal.signal(signal.SIGTERM, nine_problems._end)\nnine_problems.main(more=True)"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
