@@ -74,8 +74,7 @@ def default_batch_rows(spec: StreamSpec) -> int:
 
 
 def sample_bytes(spec: StreamSpec, m: int, n: int) -> int:
-    """The bytes of a sample's input and target at dimensions m and n, or of its uniforms if these are
-    more."""
+    """The bytes of a sample's input and target at dimensions m and n, or of its uniforms: the larger."""
     return 8 * max(row_layout(spec).words, spec.max_entries(m, n))
 
 

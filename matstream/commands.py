@@ -288,7 +288,7 @@ def evaluate(
     stream
         What differs from training: --stream.KEY VALUE, as in --stream.spectrum laplace.
     across
-        Print a table over the values of a field: spectrum for all seven of them, or such as dim=5,6,7.
+        Print a table over the values of a field: spectrum for all seven, or some of them, as in dim=5,6,7.
     samples
         How many samples; by default as many as the run's recipe says.
     split

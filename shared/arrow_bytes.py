@@ -63,8 +63,7 @@ class ArrowBytes:
         return data
 
     def _follow(self, data: memoryview) -> None:
-        """Keep track of messages: each has a prefix, metadata of the length that the prefix gives, and a
-        body."""
+        """Keep track of messages: each has a prefix, metadata of the length that this gives, and a body."""
         while data:
             if self._body_left:
                 skipped = min(self._body_left, len(data))

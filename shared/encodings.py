@@ -34,8 +34,7 @@ class Encoding:
     """A way to write a number in a fixed count of words.
 
     `slots[s]` is the half-open range of ids that may stand in slot s; ids index `vocabulary`. Magnitudes from
-    `smallest` to `largest` are written with all `digits` digits (near `smallest`, with 3 if `digits` is
-    more).
+    `smallest` to `largest` are written with all `digits` digits (near `smallest`, with no more than 3).
     """
 
     name: str

@@ -52,8 +52,7 @@ def first_line(error: BaseException) -> str:
 
 
 def conflict(field: str, value: object, reason: str) -> PydanticCustomError:
-    """The error that a validator raises if a rule over several fields is broken; `field` is the one to
-    blame."""
+    """The error that a validator raises if a rule over several fields is broken; `field` is to blame."""
     about = {"said": f"{field}={value!r}: {reason}", "field": field, "value": value, "reason": reason}
     return PydanticCustomError("conflict", "{said}", about)
 

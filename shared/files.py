@@ -71,8 +71,7 @@ def remove_remains(folder: Path, name: str | None = None) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder until the body is done or the process ends in any way. The folder is made if it is
-    missing.
+    """Lock a folder, made if it is missing, until the body is done or the process ends in any way.
 
     Raises BlockingIOError if another process has locked it, FileNotFoundError if its parent is missing.
     """

@@ -31,8 +31,7 @@ def without_password(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine: it is then reached directly, whatever proxy the environment
-    names."""
+    """Whether a URL leads to this machine: it is reached directly, whatever proxy the environment names."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

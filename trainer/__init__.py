@@ -2,6 +2,7 @@
 
 import os
 
-# Read when torch is first imported: how long its threads spin for each other before they sleep. By default so
-# long that, where another process keeps one of two cores busy, training slows many times over (docs/LOG.md).
+# How long torch's threads spin while they wait for each other, before they sleep; read when torch is first
+# imported. The default is so long that training slows many times over if another process keeps one of two
+# cores busy (docs/LOG.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")

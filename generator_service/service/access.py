@@ -141,8 +141,7 @@ def _keys(setting: SecretStr) -> list[str]:
 
 
 def _buckets(rate: str | None, keys: int) -> list[AbstractBucket]:
-    """A bucket for each key, which counts what it has used of its rate; in a file if several workers share
-    it."""
+    """For each key a bucket, which counts what is used of its rate; in a file if several workers share it."""
     if rate is None:
         return []
     number, _, unit = rate.partition("/")

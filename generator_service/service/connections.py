@@ -78,8 +78,7 @@ class Connection(H11Protocol):
 
 
 def in_origin_form(app: ASGIApp) -> ASGIApp:
-    """Wrap an app so that it gets a target like http://host/path, which HTTP/1.1 has for proxies, as
-    /path."""
+    """Wrap an app so that a target like http://host/path, which HTTP/1.1 has for proxies, becomes /path."""
 
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (absolute := _SCHEME_AND_HOST.match(scope["raw_path"])):

@@ -94,9 +94,8 @@ class Slots:
         self._used -= size
 
     def _has(self, size: int) -> bool:
-        return (
-            self._used == 0 or self._used + size <= self._memory
-        )  # more than all memory is granted while none is used
+        # while none is used, even more than all memory is granted
+        return self._used == 0 or self._used + size <= self._memory
 
     def _use(self, slot: Slot, size: int) -> None:
         slot.memory += size

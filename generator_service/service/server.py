@@ -49,8 +49,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
         factory=True,
         http=Connection,
         ws="none",  # uvicorn would log the targets of WebSockets as they come
-        h11_max_incomplete_event_size=1
-        << 18,  # of headers, so that a query too long is answered by refuse_long_queries
+        h11_max_incomplete_event_size=1 << 18,  # of headers: refuse_long_queries answers too long a query
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS if workers == 1 else WORKERS_GRACE_SECONDS,  # type: ignore[arg-type]
         log_config=configuration("INFO" if embedded is None else "WARNING"),
@@ -146,8 +145,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _end_with_stdin(server: uvicorn.Server) -> None:
-    while os.read(
-        sys.stdin.fileno(), 4096
-    ):  # a read of sys.stdin itself would hold its lock when the process ends
+    # a read of sys.stdin itself would hold its lock when the process ends
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     server.should_exit = True

@@ -49,8 +49,7 @@ def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviatio
 
 
 def _beyond(inputs: Floats, targets: Floats, predictions: Floats) -> Floats:
-    """The larger error: of the predicted λ from the true ones, or of the predicted vectors from
-    orthonormal."""
+    """The larger of two errors: of the predicted λ, and of the orthonormality of the predicted vectors."""
     return np.maximum(
         failure_studies.off_values(targets[:, 0], predictions[:, 0]), off_orthonormal(predictions[:, 1:])
     )

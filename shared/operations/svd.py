@@ -65,8 +65,7 @@ def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviatio
 
 
 def _beyond(inputs: Floats, targets: Floats, predictions: Floats) -> Floats:
-    """The larger error: of the predicted σ from the true ones, or of the predicted vectors from
-    orthonormal."""
+    """The larger of two errors: of the predicted σ, and of the orthonormality of the predicted vectors."""
     values, left, right = _parts(predictions, inputs.shape[1])
     off = np.maximum(off_orthonormal(left), off_orthonormal(right))
     return np.maximum(failure_studies.off_values(targets[:, 0], values), off)

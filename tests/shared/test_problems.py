@@ -173,4 +173,4 @@ def test_two_sides_with_different_files_refuse_each_other(read, start_server, he
     status, _, err = here(*code)
     assert status == 1
     assert len(err.splitlines()) == 1
-    assert "other_trace" in err or "problems" in err
+    assert "both sides must be given the same file" in err

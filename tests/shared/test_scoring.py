@@ -232,7 +232,7 @@ def test_zeros_deceive_the_published_rule_and_not_the_strict_one(operation, shap
 
 
 def congruence():
-    """Vectors that are not orthonormal, yet HᵀMH = Λ: M = [[2, 1], [1, 3]], Λ = I, H = L⁻ᵀ, M = LLᵀ."""
+    """H is not orthonormal, yet HᵀMH = Λ: M = [[2, 1], [1, 3]], Λ = I, H = L⁻ᵀ of M = LLᵀ."""
     m = np.array([[2.0, 1], [1, 3]])
     low = np.array([[math.sqrt(2), 0], [1 / math.sqrt(2), math.sqrt(5 / 2)]])
     h = np.linalg.inv(low).T

@@ -16,14 +16,13 @@ from matstream.shared import problems
 from matstream.shared.errors import UserError
 from matstream.shared.spec import MAX_DIM, MAX_INDEX
 
-MAX_PAUSE = 30.0  # seconds: the longest pause before it is started again; if it ran longer, there is none
+MAX_PAUSE = 30.0  # seconds: the longest pause before it is started again; there is none if it ran longer
 START_SECONDS = 120.0  # until it has written its URL
 LOOK_SECONDS = 5.0  # between two checks that it still answers
 MAX_SILENCE = 20.0  # seconds without an answer to such a check; fewer than a request for samples waits
 END_SECONDS = 5.0  # until it has ended: more than it gives the requests under way
 
-# It serves one run, limited by its recipe alone; what the environment sets for a team's server does not
-# apply.
+# It serves one run, limited only by its recipe: what the environment sets for a team's server does not apply.
 _LIMITS = {
     "MATSTREAM_MAX_DIM": str(MAX_DIM),
     "MATSTREAM_MAX_COUNT": str(MAX_INDEX),

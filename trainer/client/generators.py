@@ -182,8 +182,7 @@ def _detail(text: str) -> str:
 
 
 def _http(url: str) -> httpx.AsyncClient:
-    """An HTTP client for a generator. The environment (proxies, certificates) is read only for other
-    machines.
+    """An HTTP client for a generator. It uses the environment's proxies and certificates for other machines.
 
     Raises UserError naming the variable of the environment that cannot be used.
     """
@@ -204,8 +203,7 @@ def _http(url: str) -> httpx.AsyncClient:
 
 
 def _culprit(error: Exception) -> str:
-    """Which variable of the environment cannot be used; a proxy's is not shown, since it may hold a
-    password."""
+    """Which variable of the environment cannot be used. A proxy is not shown: it may hold a password."""
     named = {name.lower(): name for name in os.environ if name.lower().endswith("_proxy")}
     for scheme, proxy in getproxies().items():
         name = named.get(f"{scheme}_proxy")

@@ -92,8 +92,7 @@ class Replicas:
         raise AssertionError  # the loop above returns or raises
 
     async def _ask_each(self, spec: StreamSpec, missing: SampleRange, number: int) -> Batches:
-        """The batches of the first generator that brings any. Generators that rest are asked only if all
-        do."""
+        """The batches of the first generator that brings any; those that rest are asked only if all rest."""
         now = time.monotonic()
         turn = [self._generators[(number + i) % len(self._generators)] for i in range(len(self._generators))]
         able = [generator for generator in turn if generator.rests_until <= now]
@@ -179,7 +178,7 @@ def _verified(
     except WireError as error:
         if (
             sum(batch.num_rows for batch in batches) == wanted.count
-        ):  # wrong after the last: ask for that again
+        ):  # wrong at its end: ask for the last again
             batches.pop()
         return batches, WrongError(first_line(error))
     return batches, None

@@ -39,7 +39,7 @@ class Optimiser:
             self._parts.append(Muon(by_muon, weight_decay=decay))
 
     def step(self, rate: float) -> Tensor:
-        """Move the weights along their clipped gradients, and clear these; returns their norm before, ()."""
+        """Move the weights along their clipped gradients, and clear these. Returns their norm before, ()."""
         norm = nn.utils.clip_grad_norm_(self._weights, self._training.gradient_clip)
         for part in self._parts:
             for group in part.param_groups:
@@ -57,7 +57,7 @@ class Optimiser:
 
 
 def backward(model: Callable[..., Tensor], training: TrainingSection, batch: Batch) -> Tensor:
-    """Compute the gradients of a batch, in `training.accumulate` parts; returns its mean loss, ().
+    """Add a batch's gradients, computed in `training.accumulate` parts; returns the batch's mean loss, ().
 
     The loss of all words of a position is summed, and averaged over the positions of the batch's answers.
     """

@@ -160,8 +160,7 @@ def _told_of_waiting(client: Client, progress: TrainingProgress) -> Iterator[Non
 
 
 def _patience(run: Run, position: Position) -> float:
-    """Seconds for which generators may be away: by default as long as the run has trained, PATIENCE at
-    least."""
+    """Seconds for which generators may be away: by default as many as were trained, at least PATIENCE."""
     return run.recipe.fetch.patience or max(PATIENCE, position.seconds)
 
 

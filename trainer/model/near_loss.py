@@ -10,8 +10,7 @@ REACH = 5.0  # deviations beyond which the normal law is taken to be zero: 6e-7 
 
 
 class Near(nn.Module):
-    """The Kullback–Leibler divergence of predicted words from a normal law around the value of the wanted
-    word.
+    """The Kullback–Leibler divergence of predicted words from a normal law around the wanted word's value.
 
     `values` (W,) are those of the words, infinite for a word that is near no other; the law's deviation is
     `near` times the wanted value's magnitude. For each word only the K words that its law reaches are kept,

@@ -3,7 +3,7 @@
 B: batch, L: input positions, T: target positions, D: width, H: heads, K: tasks. A word is a token; a task is
 one operation at one size. A position may hold several words, one in each slot (trainer.tokens.tokens): their
 embeddings are added on input; on output the words of a number are predicted one after another, each from the
-ones before it.
+ones before it (in the published transformer, without these).
 """
 
 from typing import cast
@@ -89,15 +89,13 @@ class Transformer(nn.Module):
         return cast("list[DecoderLayer]", list(self.decoder))  # torch knows them as modules
 
     def _opened(self, like: Tensor, tasks: Tensor) -> Tensor:
-        """The ids before the first position of an answer, (B, 1, slots): its task's opening in the first
-        slot,
-        -1 in the others."""
+        """The ids before the first position of an answer, (B, 1, slots): the opening of its task in the first
+        slot, -1 in the others."""
         nothing = like.new_full((len(like), 1, len(self.heads.slots) - 1), -1)
         return torch.cat([self.opening[tasks, None, None], nothing], dim=-1)
 
     def _encode(self, inputs: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The memory (B, L, D), and the mask (B, 1, 1, L) of where it may be attended to, None if
-        everywhere."""
+        """The memory (B, L, D), and the mask (B, 1, 1, L) of where to attend to it, None if everywhere."""
         mask = (inputs >= 0).any(dim=-1)[:, None, None] if self.padded else None
         x = self.read(inputs, tasks)  # (B, L, D)
         for layer in self.encoder:
@@ -310,9 +308,8 @@ def _feed_forward(width: int) -> nn.Module:
 
 @torch.no_grad()
 def _initialise(module: nn.Module) -> None:
-    """Deviations 1/√inputs, but embeddings of signs are larger than those of digits. Otherwise what depends
-    on the signs of several entries together, as a determinant does, is learned late or never
-    (docs/LOG.md)."""
+    """Deviations 1/√inputs, but larger embeddings for signs than for digits: otherwise what depends on the
+    signs of several entries together, as a determinant does, is learned late or never (docs/LOG.md)."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.zeros_(module.bias)

@@ -99,8 +99,7 @@ def _source(run: Findings) -> str:
 
 
 def accuracies(runs: Sequence[Findings]) -> Markup:
-    """The share of samples that each run gets right, by tolerance and by every rule, beside published
-    shares."""
+    """The share of samples that each run gets right, by tolerance and rule, beside published shares."""
     scored = [run for run in runs if run.scores]
     if not scored:
         return Markup("")

@@ -127,8 +127,7 @@ class Across:
 
 
 def across(runs: Sequence[Findings]) -> list[Across]:
-    """A map for each field such that a run was scored on streams that differ from its own only in that
-    field."""
+    """A map for each field such that a run was scored on streams that differ from its own in it alone."""
     found = {run.name: (run, _by_field(run)) for run in runs}
     fields = sorted({field for _, by_field in found.values() for field in by_field})
     return [_map(field, [(run, by[field]) for run, by in found.values() if field in by]) for field in fields]

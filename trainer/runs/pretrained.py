@@ -150,8 +150,7 @@ def best_of(folder: Path, recipe: Recipe) -> Pretrained:
 
 
 def _check_same(written: Recipe, run: Path) -> None:
-    """Raise UserError if a run's recipe.toml, which has no checksum, differs from the recipe in its
-    model/."""
+    """Raise UserError if a run's recipe.toml, which has no checksum, differs from the recipe in model/."""
     try:
         exported = recipe_of(run / MODEL)
     except UserError as error:

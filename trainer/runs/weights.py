@@ -12,8 +12,8 @@ from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checksums
 from matstream.trainer.tokens.tokens import Tokens
 
-# Of files of weights, written in them. Format 1, which was not written, had a word for each of ten
-# operations.
+# The format of files of weights, which they state. Those of format 1, which state none, have a word for each
+# of ten operations.
 FORMAT = 2
 
 # the operations that had a word in every vocabulary of format 1, in their order there

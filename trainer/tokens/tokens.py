@@ -77,8 +77,7 @@ class Tokens:
     def mantissas(self) -> tuple[int, Floats] | None:
         """The slot whose word holds all digits of a number, and a value for each of its words: proportional
         to the number for which the word stands, infinite if the word is never written. None if several words
-        share the digits, if all words share a slot, or if there are more than 3 digits, thus too many
-        words."""
+        share the digits, if all words share a slot, or if more than 3 digits make too many words."""
         slot = max(0, self.encoding.words_per_number - 2)  # between sign and exponent
         if slot > 1 or self.form == "sequential" or self.encoding.digits > 3:
             return None
