@@ -1,7 +1,8 @@
 """What an operation is: everything that the program knows about one problem of linear algebra.
 
 Each operation that comes with matstream has a module in shared/operations. m and n are the rows and columns
-of the first operand, B is the number of samples in a batch. The defaults of fields fit any function.
+of the first operand, B is the number of samples in a batch. transpose.py there is the least that an operation
+needs, inverse.py has nearly everything.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Part(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Targets (B, p, q), and their residuals (B,): how far each target is from the answer, 0 if exact."""
+    """Targets (B, p, q), and their residuals (B,): how far each target is from the answer, 0 if it is exact,
+    NaN if nothing is known. A residual is relative to its input, so that the scale does not matter."""
 
     targets: Floats
     residuals: Floats
@@ -85,26 +87,37 @@ def cubic(nanoseconds: float) -> Callable[[int, int], float]:
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """An operation. Its functions of batches have the batch axis first, and give a sample the same bits in
-    any batch; those of (inputs, targets, predictions) take (B, m, w), (B, p, q) and (B, p, q)."""
+    any batch; those of (inputs, targets, predictions) take (B, m, w), (B, p, q) and (B, p, q).
+
+    `input_form`, `target_form`, `parts`, `target`, `cost` and `magnitudes` are required; the other fields
+    have defaults that fit any function. An operation that comes with matstream also has residuals and a
+    `residual_bound`. If nothing better is known, the residual compares the target with the same answer
+    computed in a second way.
+    """
 
     # what it reads and writes
     input_form: str
     target_form: str
     operands: Callable[[int, int], tuple[Operand, ...]] = one_matrix  # side by side in the input
     parts: Callable[[int, int], tuple[Part, ...]]
-    needs: Literal["general", "square", "symmetric"] = (
-        "general"  # square: no `cols`; symmetric: with a spectrum
-    )
+    # square: a spec has no `cols`; symmetric: inputs are symmetric, and a spec may choose their `spectrum`
+    needs: Literal["general", "square", "symmetric"] = "general"
     invertible: bool = False  # whether inputs must be invertible: always singular structures are refused
 
     # how it is computed, and how the result is checked
-    target: Callable[[Floats], Answers]
-    residual_bound: float | None = None  # a sample above it is drawn again; None: targets need only be finite
+    target: Callable[[Floats], Answers]  # of inputs (B, m, w); targets contain no −0: adding 0.0 makes it 0
+    # a sample whose residual is above it is drawn again: 0.0 for exact targets, 1e-12 to 1e-10 for others;
+    # None: residuals are NaN, and targets need only be finite
+    residual_bound: float | None = None
     not_unique: tuple[str, ...] = ()  # structures whose matrices may have several answers
     unique: Callable[[Floats, Floats], Bools] | None = None  # (inputs, targets) -> (B,); None: always
-    cost: Callable[[int, int], float]  # nanoseconds of one core for a sample, without drawing it
+    # (m, n) -> nanoseconds of one core for a sample, without drawing it. Requests that would take too long
+    # are refused by it: the time of `target` on a batch, within a factor of two, is good enough
+    cost: Callable[[int, int], float]
 
-    # how large answers get: (usual and largest magnitude of an input's entries, m, n) -> those of a target's
+    # how large answers get: (usual, largest, m, n) of the magnitudes of an input's entries -> (usual, largest)
+    # of a target's. `usual` is rough; `largest` is a bound that no entry exceeds. Encodings that cannot hold
+    # both are refused
     magnitudes: Callable[[float, float, int, int], tuple[float, float]]
 
     # how predictions are scored, and how their failures are studied

@@ -35,7 +35,7 @@ def analyse(operation: str, inputs: Floats, targets: Floats, predictions: Floats
     - singular_values, inverse, symmetric_inverse: `by_condition`, ten parts of equal size by the condition
       number of the input, each with its `samples`, its smallest and largest `condition`, its share `right`
       and its `median_l1`; for the inverses also `rank_correlation`, Spearman's, of l1 and that number;
-    - transpose, add, matvec, matmul: `entries`, the share of single entries that are right, and
+    - every other operation: `entries`, the share of single entries that are right, and
       `wrong_per_wrong_sample`, the mean number of the `per_sample` entries of a wrong sample that are not
       within 5%.
 

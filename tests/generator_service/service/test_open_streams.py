@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 from starlette.exceptions import HTTPException
 
-from matstream.generator_service.service import slots as module
+from matstream.generator_service.service import open_streams as module
 from matstream.generator_service.service.open_streams import Slots
 
 

@@ -287,7 +287,7 @@ def test_it_works_without_a_mouse(open_page):
     page = open_page("?operation=eigenvalues&dim=3&until=100000")
     page.keyboard.press("Tab")
     expect(page.locator("#operation")).to_be_focused()
-    page.keyboard.type("tra")  # a select jumps to what is typed
+    page.keyboard.type("transp")  # a select jumps to what is typed
     expect(page.locator("#operation")).to_have_value("transpose")
     expect(page.locator("#start")).to_be_enabled()
     for _ in range(10):
