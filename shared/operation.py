@@ -115,9 +115,9 @@ class Operation:
     # are refused by it: the time of `target` on a batch, within a factor of two, is good enough
     cost: Callable[[int, int], float]
 
-    # how large answers get: (usual, largest, m, n) of the magnitudes of an input's entries -> (usual, largest)
-    # of a target's. `usual` is rough; `largest` is a bound that no entry exceeds. Encodings that cannot hold
-    # both are refused
+    # how large answers get: (usual, largest, m, n) of the magnitudes of an input's entries -> those of a
+    # target's. `usual` is rough, `largest` a bound that no entry exceeds; encodings that cannot hold both are
+    # refused
     magnitudes: Callable[[float, float, int, int], tuple[float, float]]
 
     # how predictions are scored, and how their failures are studied
