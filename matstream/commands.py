@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from matstream.generator_service.cli import serve
 from matstream.shared.interrupts import loading
 
 with loading():
@@ -55,9 +56,7 @@ app = App(
     name="matstream",
     help="Endless linear-algebra problems as Arrow streams over HTTP, and transformers trained on them.",
 )
-app.command(
-    "matstream.generator_service.cli:serve", name="serve", help="Serve streams over HTTP until interrupted."
-)
+app.command(serve)
 
 
 @app.command
