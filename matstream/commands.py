@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from matstream.generator_service.cli import serve
 from matstream.shared.interrupts import loading
 
 with loading():
@@ -24,6 +23,7 @@ with loading():
     from cyclopts import App, Parameter, validators
     from rich.console import Console
 
+    from matstream.generator_service.cli import serve
     from matstream.shared.encodings import ENCODINGS
     from matstream.shared.errors import UserError
     from matstream.shared.files import written_aside
