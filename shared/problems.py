@@ -19,6 +19,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -216,7 +217,8 @@ def _run(place: str, path: Path, content: bytes, digest: str) -> None:
     before = {*OPERATIONS, *STRUCTURES}
     _reading.append(digest)
     try:
-        exec(compile(content, path, "exec"), vars(module))
+        with redirect_stdout(sys.stderr):  # what it prints must not stand among samples
+            exec(compile(content, path, "exec"), vars(module))
         if {*OPERATIONS, *STRUCTURES} == before:
             raise UserError("it marks no operation and no structure")
     except Exception as error:

@@ -85,6 +85,11 @@ def test_what_cannot_be_used_is_one_sentence_and_nothing_of_it_stays(read, code,
     assert {*OPERATIONS, *problems.STRUCTURES} == known
 
 
+def test_what_a_problem_file_prints_does_not_stand_among_samples(read, capsys):
+    read(GOOD + "\nprint('hello')\n")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
 def test_a_structure_of_ones_own_is_drawn_at_every_size_whatever_it_takes(read):
     read("""
         @matstream.structure(words=lambda m, n: 12 // m)
