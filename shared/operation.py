@@ -37,7 +37,8 @@ class Part(NamedTuple):
 
 class Answers(NamedTuple):
     """Targets (B, p, q), and their residuals (B,): how far each target is from the answer, 0 if it is exact,
-    NaN if nothing is known. A residual is relative to its input, so that the scale does not matter."""
+    NaN if nothing is known. Scaling an input leaves its residual as it is (divide by what has the same
+    units), and the residual of A = 0 is 0: NaN is above any bound."""
 
     targets: Floats
     residuals: Floats
@@ -106,8 +107,9 @@ class Operation:
 
     # how it is computed, and how the result is checked
     target: Callable[[Floats], Answers]  # of inputs (B, m, w); targets contain no −0: adding 0.0 makes it 0
-    # a sample whose residual is above it is drawn again: 0.0 for exact targets, 1e-12 to 1e-10 for others;
-    # None: residuals are NaN, and targets need only be finite
+    # a sample whose residual is above it is drawn again: 0.0 if nothing is rounded, 1e-12 for rounding
+    # errors alone, 1e-10 where ill-conditioned inputs raise them; None: residuals are NaN, and targets need
+    # only be finite
     residual_bound: float | None = None
     not_unique: tuple[str, ...] = ()  # structures whose matrices may have several answers
     unique: Callable[[Floats, Floats], Bools] | None = None  # (inputs, targets) -> (B,); None: always
