@@ -120,7 +120,8 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
                 "start again"
             )
         folders.remove_remains(run.folder) if resume else folders.clear(run.folder)
-        keep_problems(recipe, run.folder)
+        if not resume:  # else they are there, and the recipe was read with them
+            keep_problems(recipe, run.folder)
         with written_aside(run.folder / RECIPE) as aside:
             aside.write_text(write_recipe(recipe), encoding="utf-8")
         yield
