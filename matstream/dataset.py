@@ -50,7 +50,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         elif batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: must be a whole number from 1 on, or None")
         self._batch_size = batch_size
-        self._block = max(1, BLOCK // (batch_size or 1)) * (batch_size or 1)
+        given = batch_size or 1  # samples given out at a time
+        self._block = max(1, BLOCK // given) * given
         self._generator = generator
         self._served = 0  # samples of a worker's share that were given out
         self._share = 0, 1  # the number of that worker, and how many there were

@@ -94,7 +94,12 @@ def operation(
         needs = "symmetric" if symmetric else "square" if square else "general"
 
         def answers(inputs: Floats) -> Answers:
-            targets = _called(own, function, inputs, target)
+            targets = _called(f"operation {own}", function, inputs)
+            if targets.ndim != 3 or len(targets) != len(inputs):
+                raise UserError(
+                    f"operation {own}: returned an array of shape {targets.shape} for inputs {inputs.shape}: "
+                    f"must be (B, p, q) = ({len(inputs)}, p, q)"
+                )
             found = np.full(len(inputs), np.nan) if residual is None else residual(inputs, targets)
             return Answers(targets, np.asarray(found, dtype=np.float64))
 
@@ -137,18 +142,13 @@ def structure(
         _check_name("structure", own, {*BUILT_IN, *STRUCTURES})
 
         def draw(uniforms: Floats, m: int, n: int) -> Floats:
-            try:
-                found = np.asarray(function(uniforms, m, n), dtype=np.float64)
-            except Exception as error:
-                raise UserError(
-                    f"structure {own}: raised {type(error).__name__}: {first_line(error)}"
-                ) from error
+            found = _called(f"structure {own}", function, uniforms, m, n)
             if found.shape != (len(uniforms), m, n):
                 raise UserError(
                     f"structure {own}: returned an array of shape {found.shape} for m={m}, n={n}: must be "
                     f"{(len(uniforms), m, n)}"
                 )
-            return np.ascontiguousarray(found)
+            return found
 
         made = Structure(words, draw)
         _try_structure(own, made)
@@ -248,20 +248,12 @@ def _check_name(what: str, name: str, taken: Collection[str]) -> None:
         )
 
 
-def _called(
-    name: str, function: Function, inputs: Floats, target: Callable[[int, int], tuple[int, int]]
-) -> Floats:
-    """Targets (B, p, q). Raises UserError for a function that raises or returns another shape."""
+def _called(called: str, function: Callable[..., Any], *arguments: Any) -> Floats:
+    """What a user's function returns, as an array. Raises UserError if the function raises."""
     try:
-        found = np.asarray(function(inputs), dtype=np.float64)
+        return np.asarray(function(*arguments), dtype=np.float64, order="C")
     except Exception as error:
-        raise UserError(f"operation {name}: raised {type(error).__name__}: {first_line(error)}") from error
-    if found.ndim != 3 or len(found) != len(inputs):
-        raise UserError(
-            f"operation {name}: returned an array of shape {found.shape} for inputs {inputs.shape}: must be "
-            f"(B, p, q) = ({len(inputs)}, p, q)"
-        )
-    return np.ascontiguousarray(found)
+        raise UserError(f"{called}: raised {type(error).__name__}: {first_line(error)}") from error
 
 
 def _drawn(made: Operation, scale: float, m: int, n: int, count: int) -> NDArray[np.float64]:

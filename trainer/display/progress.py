@@ -34,7 +34,8 @@ def working(what: str, samples: int) -> Iterator[Callable[[int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not _is_watched())
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not _is_watched(console))
     task = bar.add_task(what, total=samples)
     with _shown(bar) as redraw:
 
@@ -45,9 +46,8 @@ def working(what: str, samples: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _is_watched() -> bool:
+def _is_watched(console: Console) -> bool:
     """Whether people see what is written as it changes: on a terminal, in a notebook."""
-    console = Console(stderr=True)
     return console.is_terminal or console.is_jupyter
 
 
@@ -93,7 +93,7 @@ class TrainingProgress:
 
     def __init__(self, name: str, done: int, samples: int) -> None:
         self._console = Console(stderr=True)
-        self._watched = _is_watched()
+        self._watched = _is_watched(self._console)
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),

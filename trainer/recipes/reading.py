@@ -41,7 +41,7 @@ def load_document(name: str) -> tuple[str, dict[str, Any]]:
 
 def _document(what: str, file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     """The content of a recipe's file over that of the recipe it extends, key by key. Errors call the file
-    `what`; `extending` are the files that extend it."""
+    `what`; `extending` are the resolved paths of those that extend it."""
     content = file.read_bytes()
     try:
         document = tomllib.loads(content.decode("utf-8-sig"))
@@ -51,18 +51,19 @@ def _document(what: str, file: Path, extending: tuple[Path, ...]) -> dict[str, A
         return document
     name = document.pop("extends")
     what = f"{what}: extends={name!r}"
-    if name in recipe_names() or name in BASES:
+    known = [*BASES, *recipe_names()]
+    if name in known:
         base = RECIPES / f"{name}.toml"
     elif isinstance(name, str) and name.lower().endswith(".toml"):
         base = file.parent / name
         if not base.is_file():
             raise UserError(f"{what}: there is no file {base}")
     else:
-        allowed = ", ".join([*BASES, *recipe_names()])
-        raise UserError(f"{what}: must be one of {allowed}, or a .toml file beside it")
-    if base.resolve() in (file.resolve() for file in (file, *extending)):
+        raise UserError(f"{what}: must be one of {', '.join(known)}, or a .toml file beside it")
+    extending = (file.resolve(), *extending)
+    if base.resolve() in extending:
         raise UserError(f"{what}: must not be a recipe that extends this one")
-    return _over(_document(what, base, (file, *extending)), document)
+    return _over(_document(what, base, extending), document)
 
 
 def _over(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
