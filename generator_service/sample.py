@@ -15,7 +15,6 @@ from rich.table import Table
 
 from matstream.generator_service import samples_json
 from matstream.shared.files import written_aside
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import from_batch, select
 
@@ -34,7 +33,7 @@ def show(spec: StreamSpec, made: Iterator[pa.RecordBatch], console: Console) -> 
             grids = {"input": _grid(inputs[0]), "target": _grid(targets[0])}
             other = (
                 ""
-                if OPERATIONS[operation].has_one_answer(inputs, targets)[0]
+                if spec.operations[operation].has_one_answer(inputs, targets)[0]
                 else ", not the only answer: a value repeats"
             )
             console.print(f"[bold]{operation}[/bold], sample {index}", highlight=False)

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from matstream.shared.encodings import by_name, matrix_words
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import from_batch, select
 
@@ -33,7 +32,7 @@ def write(spec: StreamSpec, samples: SampleRange, batch: pa.RecordBatch, encodin
         residual = float(columns.residual[row])
         entry["residual"] = None if math.isnan(residual) else residual  # NaN: no residual is measured
         entry["attempt"] = int(columns.attempt[row])
-        entry["unique"] = bool(OPERATIONS[operation].has_one_answer(one["input"], one["target"])[0])
+        entry["unique"] = bool(spec.operations[operation].has_one_answer(one["input"], one["target"])[0])
         if encoding is not None:
             entry["words"] = {
                 name: " ".join(matrix_words(by_name(encoding), matrix)) for name, matrix in matrices.items()

@@ -13,7 +13,6 @@ from matstream.generator_service.ensembles.draws import draw, row_layout
 from matstream.generator_service.variates import uniforms
 from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.linear_algebra.norms import largest
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import SampleRange, StreamSpec, stream_key
 from matstream.shared.wire import Matrices, Samples, schema, to_batch
 
@@ -105,9 +104,11 @@ def _attempt(
     """Draw a sample for each waiting place; return the accepted ones and the places refused."""
     accepted, refused = [], []
     for draws in draw(spec, table):
-        operation = OPERATIONS[draws.operation]
+        operation = spec.operations[draws.operation]
         answers = operation.target(draws.exact)
         targets, residuals = answers
+        if (wrong := operation.wrong_shape(targets, draws.m, draws.n)) is not None:  # a user's own
+            raise RefusedError([Problem("operation", draws.operation, wrong)])
         good = operation.accepts(answers)
         if spec.max_abs is not None:
             good &= largest(draws.inputs) <= spec.max_abs
@@ -166,7 +167,7 @@ def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
     """The field because of which the last attempt at a sample was refused."""
     key = stream_key(spec, seed, split, MAX_ATTEMPTS - 1)
     [draws] = draw(spec, uniforms(key, index, 1, row_layout(spec).words))
-    operation = OPERATIONS[draws.operation]
+    operation = spec.operations[draws.operation]
     if operation.accepts(operation.target(draws.exact)).all():
         refused = f"sample {index} was over it {MAX_ATTEMPTS} times"
         return Problem("max_abs", spec.max_abs, f"must be large enough to be met: {refused}")

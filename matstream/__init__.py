@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from matstream.samples import sample as sample
     from matstream.samples import stream as stream
     from matstream.scores import score as score
-    from matstream.shared.problems import operation as operation
-    from matstream.shared.problems import structure as structure
+    from matstream.shared.decorators import operation as operation
+    from matstream.shared.decorators import structure as structure
+    from matstream.shared.problems import read_problems as read_problems
     from matstream.shared.spec import StreamSpec as StreamSpec
     from matstream.trainer.runs.pretrained import load as load
     from matstream.training import train as train
@@ -28,11 +29,12 @@ _HOMES = {
     "Samples": "matstream.samples",
     "StreamSpec": "matstream.shared.spec",
     "load": "matstream.trainer.runs.pretrained",
-    "operation": "matstream.shared.problems",
+    "operation": "matstream.shared.decorators",
+    "read_problems": "matstream.shared.problems",
     "sample": "matstream.samples",
     "score": "matstream.scores",
     "stream": "matstream.samples",
-    "structure": "matstream.shared.problems",
+    "structure": "matstream.shared.decorators",
     "train": "matstream.training",
 }
 

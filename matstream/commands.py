@@ -123,7 +123,7 @@ def sample(
     problems
         A Python file or module with operations and structures of your own; may be given several times.
     """
-    read_problems(problems or ())
+    read_problems(*problems or ())
     with loading():
         from matstream.generator_service import sample as samples_for
         from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
@@ -241,7 +241,7 @@ def train(
     fetch
         How samples travel: --fetch.KEY VALUE.
     """
-    read_problems(problems or ())
+    read_problems(*problems or ())
     with loading():
         from matstream.trainer.cli import train_run
         from matstream.trainer.client.embedded import generators
@@ -255,7 +255,7 @@ def train(
     prepared = runs.prepare(
         recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=overrides
     )
-    with generators(generator) as urls:
+    with generators(generator, prepared.recipe.stream.definitions.files) as urls:
         train_run(prepared, urls, resume=resume)
 
 
@@ -300,14 +300,12 @@ def evaluate(
         Folder for scores, answers and study; for several runs, a folder for each is made in it. By default
         the run's own folder.
     """
-    read_problems(problems or ())
+    read_problems(*problems or ())
     with loading():
-        from matstream.trainer.client.embedded import generators
         from matstream.trainer.scoring.evaluate import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
-    with generators(generator) as urls:
-        examine(planned, urls, Choice(samples, split, constrained), study=analyse)
+    examine(planned, generator, Choice(samples, split, constrained), study=analyse)
 
 
 @app.command

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
@@ -44,11 +45,12 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         self._spec, self._samples = read_address(
             operation, fields, seed=seed, split=split, start=start, count=count
         )
-        if self._spec.input_shape() is None or self._spec.target_shape() is None:
-            if batch_size is not None:
-                raise ValueError(f"batch_size={batch_size}: must be None where the shapes of samples vary")
-        elif batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: must be a whole number from 1 on, or None")
+        whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+        if batch_size is not None and not (whole and batch_size >= 1):
+            raise ValueError(f"batch_size={batch_size!r}: must be a whole number from 1 on, or None")
+        varies = self._spec.input_shape() is None or self._spec.target_shape() is None
+        if batch_size is not None and varies:
+            raise ValueError(f"batch_size={batch_size}: must be None where the shapes of samples vary")
         self._batch_size = batch_size
         given = batch_size or 1  # samples given out at a time
         self._block = max(1, BLOCK // given) * given
@@ -58,7 +60,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         self._goes_on = False  # whether the next iteration starts after them
 
     def __len__(self) -> int:
-        """The number of samples, or of batches, of which the last may be smaller."""
+        """The number of samples, or of the batches that it makes, of which the last may be smaller. Where a
+        DataLoader makes the batches, its own length is an estimate: every worker may end with a smaller one."""
         return -(-self._samples.count // (self._batch_size or 1))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from matstream.shared.errors import RefusedError, explain
-from matstream.shared.problems import read_problems
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import Matrices, from_batch
 
@@ -128,7 +127,6 @@ def read_address(
     operation: str | Sequence[str] | StreamSpec, fields: dict[str, Any], **samples: Any
 ) -> tuple[StreamSpec, SampleRange]:
     """A spec and a range of samples. Raises RefusedError, a ValueError, if they are not valid."""
-    read_problems()
     try:
         if isinstance(operation, StreamSpec):
             if fields:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matstream.shared.errors import UserError
-from matstream.shared.problems import read_problems
 
 if TYPE_CHECKING:
     from matstream.trainer.runs.pretrained import Pretrained
@@ -70,7 +69,6 @@ def train(
     from matstream.trainer.runs import run as prepared_runs
     from matstream.trainer.runs.results import read_result
 
-    read_problems()
     prepared = prepared_runs.prepare(
         recipe,
         name=run,
@@ -79,7 +77,8 @@ def train(
         overwrite=overwrite,
         overrides=_by_section(overrides or {}),
     )
-    with generators([generator] if isinstance(generator, str) else generator) as urls:
+    urls = [generator] if isinstance(generator, str) else generator
+    with generators(urls, prepared.recipe.stream.definitions.files) as urls:
         train_run(prepared, urls, resume=resume)
     result = read_result(prepared.folder)
     assert result is not None

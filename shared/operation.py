@@ -147,6 +147,13 @@ class Operation:
         parts = self.parts(m, n)
         return sum(part.rows for part in parts), parts[0].cols
 
+    def wrong_shape(self, targets: Floats, m: int, n: int) -> str | None:
+        """What is wrong with the shape of targets for inputs of m and n, None if nothing is."""
+        found, expected = targets.shape[1:], self.target_shape(m, n)
+        if found == expected:
+            return None
+        return f"returned targets of shape {found} for m={m}, n={n}: must be {expected}, as its `target` says"
+
     def accepts(self, answers: Answers) -> Bools:
         """Whether each answer is exact enough, (B,); the samples of the others are drawn again."""
         if self.residual_bound is None:

@@ -1,44 +1,38 @@
-"""Problems of your own: a Python file marks functions as operations or structures, and from then on their
-names can be used wherever the name of a built-in one can.
+"""Problems of your own: the operations and structures of Python files, which have names as the built-in ones
+do. shared/decorators.py makes them of functions.
 
-    @matstream.operation(target=lambda m, n: (1, 1), square=True)
-    def determinant(a):  # (B, n, n) float64 -> (B, 1, 1)
-        \"\"\"det A\"\"\"
-        return np.linalg.det(a)[:, None, None]
+To read a file is to execute it. Files are named on the command line, in MATSTREAM_PROBLEMS or in a program,
+and are never taken from a client or a stream. But loading the folder of a run or of an exported model
+executes the Python files in its problems/ folder: load only folders that you trust. Every stream of such
+problems carries a hash of the file, so that a generator and a trainer with different files refuse each other.
 
-To read a file is to execute it. Files are named on the command line or in MATSTREAM_PROBLEMS, and are never
-taken from a client or a stream. But loading the folder of a run or of an exported model executes the Python
-files in its problems/ folder: load only folders that you trust. Every stream of such problems carries a hash
-of the file, so that a generator and a trainer with different files refuse each other."""
+A name means what the file that was read last says. A StreamSpec keeps what its names meant when it was made,
+so that several versions of a file can be at work in one process.
+"""
 
+import ast
 import hashlib
 import importlib.util
-import inspect
+import json
 import os
-import re
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import ModuleType
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, Generic, NamedTuple, TypeVar
 
 from matstream.shared.errors import UserError, first_line
-from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
+from matstream.shared.operation import Floats, Operation
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.structures import STRUCTURES as BUILT_IN
-
-Function = Callable[[Floats], Any]
+from matstream.shared.structures import STRUCTURES
 
 VARIABLE = "MATSTREAM_PROBLEMS"
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TRIED = 7  # samples with which a function is tried when its file is read
+Made = TypeVar("Made")
 
 
 class File(NamedTuple):
@@ -47,272 +41,284 @@ class File(NamedTuple):
     path: Path
     content: bytes
 
+    @property
+    def digest(self) -> str:
+        """A hash of its content, 16 hex digits."""
+        return hashlib.sha256(self.content).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Structure:
-    """A structure of your own: how many uniforms a matrix takes, and how it is made of them."""
+    """A structure of your own: m and n -> how many uniforms a matrix takes; uniforms (B, words) in (0, 1), m
+    and n -> matrices (B, m, n)."""
 
     words: Callable[[int, int], int]
     draw: Callable[[Floats, int, int], Floats]
 
 
-STRUCTURES: dict[str, Structure] = {}  # those of files that were read
-_HASHES: dict[str, str] = {}  # operation or structure -> hash of the file it came from, 16 hex digits
-FILES: dict[str, File] = {}  # the files that were read, by their hashes
-_reading: list[str] = []  # the hash of the file that is being read
+@dataclass(frozen=True)
+class Definition(Generic[Made]):
+    """An operation or a structure, and the file it came from; None if it was marked in the program itself."""
+
+    made: Made
+    file: File | None
 
 
-def operation(
-    *,
-    target: Callable[[int, int], tuple[int, int]],
-    square: bool = False,
-    symmetric: bool = False,
-    operands: Callable[[int, int], Iterable[tuple[int, int]]] | None = None,
-    residual: Callable[[Floats, Floats], Floats] | None = None,
-    residual_bound: float | None = None,
-    name: str | None = None,
-    **more: Any,
-) -> Callable[[Function], Function]:
-    """Mark a function of inputs (B, m, w) that returns targets (B, p, q) as an operation.
+@dataclass(frozen=True)
+class Definitions:
+    """Operations and structures of your own, by name."""
 
-    `target` maps m and n, the rows and columns of the first matrix of an input, to p and q. An input is one
-    matrix (m, n), or several side by side, whose shapes `operands` returns for m and n; they are square ones
-    with `square`, symmetric ones with `symmetric`. The operation has the name of the function, or `name`; the
-    first line of the function's docstring says what it computes.
+    operations: dict[str, Definition[Operation]] = field(default_factory=dict)
+    structures: dict[str, Definition[Structure]] = field(default_factory=dict)
 
-    `residual` (inputs, targets) -> (B,) says how far each target is from the answer, and a sample is drawn
-    again if that is over `residual_bound`. Without them the residual is NaN, and a sample is drawn again if
-    its target is not finite. `more` are other fields of matstream.shared.operation.Operation, such as
-    `deviation`, from which errors are computed; by default predictions are scored by their relative l1 error.
+    def __or__(self, later: "Definitions") -> "Definitions":
+        """These and the later ones, which win where both define a name."""
+        return Definitions(self.operations | later.operations, self.structures | later.structures)
 
-    Raises UserError for a name that is taken or not allowed, and if a first try of the function fails."""
-
-    def mark(function: Function) -> Function:
-        own = name or function.__name__
-        _check_name("operation", own, OPERATIONS)
-        shapes = operands or (lambda m, n: ((m, n),))
-        needs = "symmetric" if symmetric else "square" if square else "general"
-
-        def answers(inputs: Floats) -> Answers:
-            targets = _called(f"operation {own}", function, inputs)
-            if targets.ndim != 3 or len(targets) != len(inputs):
-                raise UserError(
-                    f"operation {own}: returned an array of shape {targets.shape} for inputs {inputs.shape}: "
-                    f"must be (B, p, q) = ({len(inputs)}, p, q)"
-                )
-            found = np.full(len(inputs), np.nan) if residual is None else residual(inputs, targets)
-            return Answers(targets, np.asarray(found, dtype=np.float64))
-
-        about = (inspect.getdoc(function) or own).splitlines()[0]
-        made: Operation = Operation(
-            **{
-                "input_form": {"general": "A (m×n)", "square": "A (n×n)"}.get(needs, "symmetric A (n×n)"),
-                "target_form": about,
-                "operands": lambda m, n: tuple(Operand(*shape) for shape in shapes(m, n)),
-                "parts": lambda m, n: (Part(own, *target(m, n)),),
-                "needs": needs,
-                "target": answers,
-                "residual_bound": residual_bound,
-                "cost": cubic(0.0),
-                "magnitudes": lambda usual, largest, m, n: _magnitudes(made, usual, largest, m, n),
-                **more,
-            }
+    def only(self, operations: Iterable[str], structure: str) -> "Definitions":
+        """Those of these operations and of this structure."""
+        return Definitions(
+            {name: self.operations[name] for name in operations if name in self.operations},
+            {name: self.structures[name] for name in (structure,) if name in self.structures},
         )
-        _try(own, made)
-        if "cost" not in more:
-            made = _with_cost(made)
-        _register(own, OPERATIONS, made)
-        return function
 
-    return mark
+    @property
+    def sources(self) -> dict[str, File | None]:
+        """The file of each, by what it is and its name, like "operation gcd"."""
+        return {f"operation {name}": found.file for name, found in self.operations.items()} | {
+            f"structure {name}": found.file for name, found in self.structures.items()
+        }
 
+    @property
+    def files(self) -> list[File]:
+        """The files that they came from, by their hashes."""
+        found = {file.digest: file for file in self.sources.values() if file is not None}
+        return [file for _, file in sorted(found.items())]
 
-def structure(
-    *, words: Callable[[int, int], int], name: str | None = None
-) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
-    """Mark a function of uniforms (B, words) in (0, 1), m and n that returns matrices (B, m, n) as a
-    structure.
-
-    `words` maps m and n to the number of uniforms that one matrix takes. Raises UserError for a name that is
-    taken or not allowed, and if a first try of the function fails.
-    """
-
-    def mark(function: Callable[..., Floats]) -> Callable[..., Floats]:
-        own = name or function.__name__
-        _check_name("structure", own, {*BUILT_IN, *STRUCTURES})
-
-        def draw(uniforms: Floats, m: int, n: int) -> Floats:
-            found = _called(f"structure {own}", function, uniforms, m, n)
-            if found.shape != (len(uniforms), m, n):
-                raise UserError(
-                    f"structure {own}: returned an array of shape {found.shape} for m={m}, n={n}: must be "
-                    f"{(len(uniforms), m, n)}"
-                )
-            return found
-
-        made = Structure(words, draw)
-        _try_structure(own, made)
-        _register(own, STRUCTURES, made)
-        return function
-
-    return mark
+    @property
+    def hash(self) -> str | None:
+        """The hash of the file that they came from, or the hashes of several, separated by commas."""
+        return ",".join(file.digest for file in self.files) or None
 
 
-def read_problems(places: Iterable[str] = ()) -> None:
-    """Read the operations and structures of Python files, or of modules given by name, and of those that the
-    environment variable MATSTREAM_PROBLEMS names, separated as in PATH. Each file is read once.
+@dataclass
+class _Reading:
+    """A file that is being executed, and what it has defined so far."""
 
-    Raises UserError, in one sentence, for a file that cannot be read, and for a function that raises, returns
-    a wrong shape or no finite number, or gives the same sample another result in another batch."""
-    named = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
-    for place in (*named, *places):
-        path = _file_of(place)
+    file: File
+    found: Definitions
+
+
+_known = Definitions()  # what names mean, unless a file that is being read or `meaning` says otherwise
+_by_digest: dict[str, Definitions] = {}  # of each file that was read, since a file is executed once
+_reading: list[_Reading] = []
+_environment = ""  # the value of MATSTREAM_PROBLEMS whose files were read
+_meaning: ContextVar[Definitions] = ContextVar("_meaning", default=_known)
+
+
+def known() -> Definitions:
+    """All operations and structures of your own that names may mean now. Raises as `read_problems` does, for
+    the files of the environment."""
+    _read_environment()
+    found = _known
+    for reading in _reading:
+        found |= reading.found
+    return found | _meaning.get()
+
+
+def operations() -> dict[str, Operation]:
+    """All operations by name, built-in ones among them."""
+    return OPERATIONS | {name: found.made for name, found in known().operations.items()}
+
+
+def operation_named(name: str) -> Operation:
+    """An operation. Raises ValueError if none has this name."""
+    found = operations()
+    if name not in found:
+        raise ValueError(f"operation={name!r}: must be one of {', '.join(found)}")
+    return found[name]
+
+
+def structures() -> list[str]:
+    """The names of all structures, sorted; beside them there is condition-κ."""
+    return sorted({*STRUCTURES, *known().structures})
+
+
+@contextmanager
+def meaning(definitions: Definitions) -> Iterator[None]:
+    """Let the names of these definitions mean them until the body is done, whatever was read."""
+    token = _meaning.set(_meaning.get() | definitions)
+    try:
+        yield
+    finally:
+        _meaning.reset(token)
+
+
+def read_problems(*places: str | os.PathLike[str]) -> None:
+    """Read the operations and structures of Python files, or of modules given by name. Their names then mean
+    what these files say, also if an earlier version of a file, or another file, has defined them.
+
+    >>> matstream.read_problems("determinant.py")
+    >>> matstream.sample("determinant", dim=3)
+
+    The files that the environment variable MATSTREAM_PROBLEMS names, separated as in PATH, are read when a
+    name is first looked up.
+
+    Raises UserError, in one sentence, for a file that cannot be read, for a name that two of them define, and
+    for a function that raises, returns a wrong shape or no finite number, or gives the same sample another
+    result in another batch."""
+    _read_environment()
+    learn(_read(os.fspath(place)) for place in places)
+
+
+def learn(found: Iterable[tuple[str, Definitions]]) -> None:
+    """Let names mean these definitions from now on; each is said where it was found. Raises UserError if two
+    of them are of one name."""
+    global _known
+    learned: dict[str, tuple[str, File | None]] = {}
+    together = Definitions()
+    for place, definitions in found:
+        for called, file in definitions.sources.items():
+            before, other = learned.setdefault(called, (place, file))
+            if other != file:
+                raise UserError(f"{called}: is defined by {before} and by {place}: must be by one of them")
+        together |= definitions
+    _known |= together
+
+
+def register(operations: dict[str, Operation], structures: dict[str, Structure]) -> None:
+    """Define operations and structures in the file that is being read, or if there is none in the program
+    itself, where what is marked again replaces what was there. Raises UserError if the file has defined them
+    already."""
+    global _known
+    file = _reading[-1].file if _reading else None
+    made = Definitions(
+        {name: Definition(operation, file) for name, operation in operations.items()},
+        {name: Definition(structure, file) for name, structure in structures.items()},
+    )
+    if not _reading:
+        _known |= made
+        return
+    twice = made.sources.keys() & _reading[-1].found.sources.keys()
+    if twice:
+        raise UserError(f"{twice.pop()}: exists already, in the same file: choose another name")
+    _reading[-1].found |= made
+
+
+def definitions_of(file: File, place: str) -> Definitions:
+    """What a file defines. It is executed, unless one of the same content was; names go on meaning what they
+    meant. Raises UserError, in which the file is called `place`."""
+    found = _by_digest.get(file.digest)
+    if found is None:
+        found = next((each.found for each in _reading if each.file.digest == file.digest), None)
+    if found is None:
+        found = _by_digest[file.digest] = _executed(file, place)
+    return found
+
+
+def learn_files(files: Iterable[File]) -> None:
+    """Let names mean what these files define, and not what the environment says. Raises UserError as
+    `read_problems` does."""
+    global _environment
+    _environment = os.environ.get(VARIABLE, "")
+    learn((str(file.path), definitions_of(file, str(file.path))) for file in files)
+
+
+def write_files(files: Iterable[File]) -> IO[bytes]:
+    """The files in a temporary one, which has no name, for a child process to read."""
+    temporary = TemporaryFile()  # noqa: SIM115
+    temporary.write(json.dumps([(str(file.path), file.content.decode("latin-1")) for file in files]).encode())
+    temporary.seek(0)
+    return temporary
+
+
+def read_files(descriptor: int) -> list[File]:
+    """The files that `write_files` wrote, from the descriptor of the temporary one, which is closed."""
+    with open(descriptor, "rb") as temporary:
+        return [File(Path(path), content.encode("latin-1")) for path, content in json.load(temporary)]
+
+
+def _read_environment() -> None:
+    """Read the files that the environment names, if it has named others or none before."""
+    global _environment
+    named = os.environ.get(VARIABLE, "")
+    if named != _environment:
+        learn([_read(place) for place in named.split(os.pathsep) if place])
+        _environment = named
+
+
+def _read(place: str) -> tuple[str, Definitions]:
+    path = _file_of(place)
+    try:
         content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()[:16]
-        if digest not in FILES:
-            _run(place, path, content, digest)
-            FILES[digest] = File(path.resolve(), content)
-
-
-def environment() -> dict[str, str]:
-    """The environment variables with which a child process reads the same files."""
-    return {VARIABLE: os.pathsep.join(str(file.path) for file in FILES.values())} if FILES else {}
-
-
-def files_of(names: Iterable[str]) -> list[File]:
-    """The files that operations and structures of these names came from."""
-    return [FILES[digest] for digest in sorted({_HASHES[name] for name in names if name in _HASHES})]
-
-
-def hash_of(names: Iterable[str]) -> str | None:
-    """The hash of the file that these operations and structures came from (of several files: their hashes,
-    separated by commas), or None if all are built in."""
-    found = sorted({_HASHES[name] for name in names if name in _HASHES})
-    return ",".join(found) or None
+    except OSError as error:
+        raise UserError(f"problem file {place}: cannot be read: {error.strerror or error}") from None
+    return place, definitions_of(File(path.resolve(), content), place)
 
 
 def _file_of(place: str) -> Path:
+    """The file at a path, or of a module."""
     if place.endswith(".py"):
         path = Path(place)
     else:
         try:
-            found = importlib.util.find_spec(place)
-        except (ImportError, ValueError):
+            found = None if place == "__main__" else importlib.util.find_spec(place)
+        except (Exception, SystemExit):  # a package is executed to find a module in it
             found = None
-        if found is None or found.origin is None:
+        if found is None or found.origin is None or not found.origin.endswith(".py"):
             raise UserError(
-                f"--problems {place}: must be a Python file (.py), or a module that can be imported"
+                f"problem file {place}: must be a Python file (.py), or a module that can be imported"
             )
         path = Path(found.origin)
     if not path.is_file():
-        raise UserError(f"--problems {place}: there is no such file")
+        raise UserError(f"problem file {place}: there is no such file")
     return path
 
 
-def _run(place: str, path: Path, content: bytes, digest: str) -> None:
-    """Execute a file, which marks its operations and structures; if it fails, none of them is kept."""
-    module = ModuleType(f"matstream_problems_{digest}")
-    module.__file__ = str(path)
+def _executed(file: File, place: str) -> Definitions:
+    """What a file defines when it is executed."""
+    module = ModuleType(f"matstream_problems_{file.digest}")
+    module.__file__ = str(file.path)
     sys.modules[module.__name__] = module  # dataclasses in the file, for example, look it up
-    before = {*OPERATIONS, *STRUCTURES}
-    _reading.append(digest)
+    reading = _Reading(file, Definitions())
+    _reading.append(reading)
     try:
+        code = compile(file.content, file.path, "exec")
+        _check_alone(file)
         with redirect_stdout(sys.stderr):  # what it prints must not stand among samples
-            exec(compile(content, path, "exec"), vars(module))
-        if {*OPERATIONS, *STRUCTURES} == before:
+            exec(code, vars(module))
+        if reading.found == Definitions():
             raise UserError("it marks no operation and no structure")
-    except Exception as error:
-        for name in {*OPERATIONS, *STRUCTURES} - before:
-            OPERATIONS.pop(name, None)
-            STRUCTURES.pop(name, None)
-            _HASHES.pop(name, None)
-        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"--problems {place}: {said}") from error
+    except BaseException as error:
+        del sys.modules[module.__name__]
+        if isinstance(error, Exception | SystemExit):
+            said = (
+                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+            )
+            raise UserError(f"problem file {place}: {said}") from error
+        raise
     finally:
         _reading.pop()
+    return reading.found
 
 
-def _register(name: str, table: dict[str, Any], made: object) -> None:
-    table[name] = made
-    if _reading:
-        _HASHES[name] = _reading[-1]
+def _check_alone(file: File) -> None:
+    """Raise UserError if a file imports another one beside it: a run keeps only this one, and its generator
+    reads only this one."""
+    for node in ast.walk(ast.parse(file.content)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            raise UserError("it imports from its own package: must be one file, which works alone")
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if _is_beside(name, file.path):
+                raise UserError(f"it imports {name}, a file beside it: must be one file, which works alone")
 
 
-def _check_name(what: str, name: str, taken: Collection[str]) -> None:
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{what} {name!r}: must be named by small letters, digits and _")
-    if name in taken:
-        file = FILES.get(_HASHES.get(name, ""))
-        raise UserError(
-            f"{what} {name}: exists already{f', from {file.path}' if file else ''}: choose another name"
-        )
-
-
-def _called(called: str, function: Callable[..., Any], *arguments: Any) -> Floats:
-    """What a user's function returns, as an array. Raises UserError if the function raises."""
+def _is_beside(name: str, path: Path) -> bool:
+    """Whether a module would be imported from a file's own folder."""
     try:
-        return np.asarray(function(*arguments), dtype=np.float64, order="C")
-    except Exception as error:
-        raise UserError(f"{called}: raised {type(error).__name__}: {first_line(error)}") from error
-
-
-def _drawn(made: Operation, scale: float, m: int, n: int, count: int) -> NDArray[np.float64]:
-    """Uniform inputs (count, m, w), to try an operation with."""
-    matrices = np.random.default_rng(0).uniform(-scale, scale, (count, *made.input_shape(m, n)))
-    return (matrices + matrices.swapaxes(1, 2)) / 2 if made.symmetric else matrices
-
-
-def _try(name: str, made: Operation) -> None:
-    """Try an operation at small dimensions."""
-    for m, n in ((2, 2), (3, 3)) if made.square else ((2, 2), (3, 2), (2, 3)):
-        inputs = _drawn(made, 10.0, m, n, _TRIED)
-        whole = made.target(inputs)
-        shape = made.target_shape(m, n)
-        if whole.targets.shape[1:] != shape:
-            raise UserError(
-                f"operation {name}: returned targets of shape {whole.targets.shape[1:]} for m={m}, n={n}: "
-                f"must be {shape}, as its `target` says"
-            )
-        if not np.isfinite(whole.targets).any():
-            raise UserError(f"operation {name}: returned no finite number for m={m}, n={n}")
-        _check_alone(f"operation {name}", lambda part, m, n: made.target(part).targets, inputs, m, n)
-
-
-def _try_structure(name: str, made: Structure) -> None:
-    """Try a structure at small dimensions."""
-    for n in (2, 3):
-        uniforms = np.random.default_rng(0).uniform(size=(_TRIED, made.words(n, n)))
-        whole = made.draw(uniforms, n, n)
-        if not np.isfinite(whole).all():
-            raise UserError(f"structure {name}: returned numbers that are not finite for m={n}, n={n}")
-        _check_alone(f"structure {name}", made.draw, uniforms, n, n)
-
-
-def _check_alone(
-    called: str, function: Callable[[Floats, int, int], Floats], batch: Floats, m: int, n: int
-) -> None:
-    """Raise UserError if what a function of a batch returns for a sample depends on the other samples."""
-    cut = _TRIED // 2
-    halves = np.concatenate([function(part, m, n) for part in (batch[:cut], batch[cut:])])
-    if not np.array_equal(halves, function(batch, m, n), equal_nan=True):
-        raise UserError(
-            f"{called}: returned another result for the same sample in another batch (m={m}, n={n}): must "
-            "depend on that sample alone, to the last bit"
-        )
-
-
-def _with_cost(made: Operation) -> Operation:
-    """The operation with its cost, measured on this machine."""
-    inputs = _drawn(made, 10.0, 8, 8, 256)
-    begun = time.perf_counter()
-    made.target(inputs)
-    return replace(made, cost=cubic(1e9 * (time.perf_counter() - begun) / len(inputs) / 64))
-
-
-def _magnitudes(made: Operation, usual: float, largest: float, m: int, n: int) -> tuple[float, float]:
-    """How large targets are, estimated from samples."""
-    sizes = [np.abs(made.target(_drawn(made, scale, m, n, 256)).targets) for scale in (usual, largest)]
-    finite = [size[np.isfinite(size) & (size > 0)] for size in sizes]
-    if not all(map(len, finite)):
-        return usual, largest
-    return float(np.median(finite[0])), 10 * float(finite[1].max())
+        found = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        return False
+    return found is not None and found.origin is not None and Path(found.origin).parent == path.parent

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.shared.arrays import real_numbers
-from matstream.shared.operations import OPERATIONS
+from matstream.shared.operation import Operation
+from matstream.shared.problems import operation_named
 
 Floats = NDArray[np.float64]
 
@@ -24,14 +25,15 @@ class Scores(NamedTuple):
     fraction_within_1pct: Floats
 
 
-def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) -> Scores:
-    """Score a batch of one shape: `inputs` (B, m, w), `targets` and `predictions` (B, p, q).
+def score(operation: str | Operation, inputs: Floats, targets: Floats, predictions: Floats) -> Scores:
+    """Score a batch of one shape: `inputs` (B, m, w), `targets` and `predictions` (B, p, q), of an operation
+    or of the one that has this name.
 
     The paper's scores take inputs and targets as their encodings round them. An invalid prediction has NaN
     entries. Raises ValueError for an unknown operation, masked entries or shapes that do not fit.
     """
-    if operation not in OPERATIONS:
-        raise ValueError(f"operation={operation!r}: must be one of {', '.join(OPERATIONS)}")
+    if isinstance(operation, str):
+        operation = operation_named(operation)
     inputs, targets, predictions = map(
         real_numbers, (inputs, targets, predictions), ("inputs", "targets", "predictions")
     )
@@ -42,7 +44,7 @@ def score(operation: str, inputs: Floats, targets: Floats, predictions: Floats) 
         )
     # a prediction may be absurdly large: its products overflow to an error that is infinite, and so wrong
     with np.errstate(over="ignore", invalid="ignore"):
-        delta, reference, entry_scale = OPERATIONS[operation].deviation(inputs, targets, predictions)
+        delta, reference, entry_scale = operation.deviation(inputs, targets, predictions)
         size, scale = _flat(np.abs(delta)), _flat(np.abs(reference))
         largest = _relative(size.max(axis=1), scale.max(axis=1))
         within = (size / (_flat(np.abs(entry_scale)) + 1e-12) < 0.01).mean(axis=1)
@@ -69,7 +71,7 @@ def right_by_error(scores: Scores) -> NDArray[np.bool_]:
 
 
 def right_strictly(
-    operation: str, scores: Scores, inputs: Floats, targets: Floats, predictions: Floats
+    operation: str | Operation, scores: Scores, inputs: Floats, targets: Floats, predictions: Floats
 ) -> NDArray[np.bool_]:
     """Whether each sample is right at each of TOLERANCES, (B, tolerances), by a stricter rule, for which
     equal words do not count.
@@ -79,10 +81,11 @@ def right_strictly(
     of the true ones in l1 and not all zero, and the vectors orthonormal within τ entrywise.
     """
     found = right_by_error(scores)
-    beyond = OPERATIONS[operation].beyond
-    if beyond is not None:
+    if isinstance(operation, str):
+        operation = operation_named(operation)
+    if operation.beyond is not None:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            found &= beyond(inputs, targets, predictions)[:, None] < TOLERANCES
+            found &= operation.beyond(inputs, targets, predictions)[:, None] < TOLERANCES
     return found
 
 

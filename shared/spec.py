@@ -15,16 +15,24 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     WithJsonSchema,
     model_validator,
 )
 
 from matstream.shared.errors import conflict
-from matstream.shared.operation import Shape
+from matstream.shared.operation import Operation, Shape
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
-from matstream.shared.problems import hash_of
-from matstream.shared.structures import STRUCTURES
+from matstream.shared.problems import (
+    Definitions,
+    File,
+    definitions_of,
+    known,
+    meaning,
+    operations,
+    structures,
+)
+from matstream.shared.problems import Structure as OwnStructure
 
 Coefficients = Literal["uniform", "gaussian"]
 COEFFICIENTS: tuple[str, ...] = get_args(Coefficients)
@@ -130,21 +138,21 @@ class _Described:
         return self.make()
 
 
-def _names(names: Collection[str]) -> tuple[PlainValidator, PlainSerializer, _Described]:
-    """Annotations for a field of one or several of `names`, which are looked up when the field is read."""
+def _names(names: Callable[[], Collection[str]]) -> tuple[PlainValidator, PlainSerializer, _Described]:
+    """Annotations for a field of one or several names, which are looked up when the field is read."""
 
     def read(value: Any) -> tuple[str, ...]:
-        known = sorted(names)
+        allowed = sorted(names())
         parts = [value] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple | set | frozenset):
-            raise ValueError(f"must be one or several of {', '.join(known)}")
+            raise ValueError(f"must be one or several of {', '.join(allowed)}")
         given = [name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])]
-        if not given or any(not isinstance(name, str) or name not in known for name in given):
-            raise ValueError(f"must be one or several of {', '.join(known)}, separated by commas")
+        if not given or any(not isinstance(name, str) or name not in allowed for name in given):
+            raise ValueError(f"must be one or several of {', '.join(allowed)}, separated by commas")
         return tuple(sorted(set(given)))
 
     def describe() -> dict[str, Any]:
-        one = f"({'|'.join(sorted(names))})"
+        one = f"({'|'.join(sorted(names()))})"
         return {"type": "string", "pattern": f"^{one}(,{one})*$"}
 
     return PlainValidator(read), PlainSerializer(_plain), _Described(describe)
@@ -172,11 +180,6 @@ _whole_or_range = {"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$", "examples"
 _number_or_range = {"type": "string", "pattern": "^[0-9.eE+-]+$", "examples": ["10", "1-100"]}
 
 
-def structures() -> list[str]:
-    """The names of all structures except condition-κ: built-in ones and those of files that were read."""
-    return sorted({*STRUCTURES, *OWN_STRUCTURES})
-
-
 def _described_structures() -> dict[str, Any]:
     return {
         "type": "string",
@@ -187,8 +190,8 @@ def _described_structures() -> dict[str, Any]:
 
 Dim = Annotated[IntRange, PlainValidator(_read_dim), PlainSerializer(_plain), WithJsonSchema(_whole_or_range)]
 Split = Literal["train", "valid", "test"]
-Operations = Annotated[tuple[str, ...], *_names(OPERATIONS)]
-Spectra = Annotated[tuple[str, ...], *_names(SPECTRA)]
+Operations = Annotated[tuple[str, ...], *_names(operations)]
+Spectra = Annotated[tuple[str, ...], *_names(lambda: SPECTRA)]
 Scale = Annotated[
     float | IntRange, PlainValidator(_read_scale), PlainSerializer(_plain), WithJsonSchema(_number_or_range)
 ]
@@ -244,16 +247,26 @@ class StreamSpec(BaseModel):
         examples=[100],
     )
 
+    _definitions: Definitions = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        self._definitions = known().only(self.operation, self.structure)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A process that unpickles it reads the files of its definitions, which are functions, if need be."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return _unpickled, (type(self), fields, self.definitions.files)
+
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        square = [name for name in self.operation if OPERATIONS[name].square]
-        symmetric = [name for name in self.operation if OPERATIONS[name].symmetric]
+        square = [name for name, operation in self.operations.items() if operation.square]
+        symmetric = [name for name, operation in self.operations.items() if operation.symmetric]
         if self.cols is not None and square:
             raise conflict("cols", _plain(self.cols), f"is not for {', '.join(square)}: square matrices only")
         if self.spectrum != ("semicircle",):
             if not symmetric:
-                known = ", ".join(name for name, operation in OPERATIONS.items() if operation.symmetric)
-                raise conflict("spectrum", _plain(self.spectrum), f"is only for {known}")
+                fitting = ", ".join(name for name, operation in operations().items() if operation.symmetric)
+                raise conflict("spectrum", _plain(self.spectrum), f"is only for {fitting}")
             if self.structure != "none":
                 reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
                 raise conflict("spectrum", _plain(self.spectrum), reason)
@@ -261,7 +274,7 @@ class StreamSpec(BaseModel):
         return self
 
     def _structure_fits(self, symmetric: list[str]) -> None:
-        if self.structure in OWN_STRUCTURES:  # it draws its entries itself; only noise depends on the scale
+        if self.own_structure is not None:  # it draws its entries itself; only noise depends on the scale
             for field, idle in (("coefficients", True), ("scale", not self.noise)):
                 value = self.fields().get(field)
                 if value is not None and idle:
@@ -269,7 +282,7 @@ class StreamSpec(BaseModel):
                         field, value, f"has no effect with structure={self.structure!r}: leave it out"
                     )
         reason = None
-        invertible = [name for name in self.operation if OPERATIONS[name].invertible]
+        invertible = [name for name, operation in self.operations.items() if operation.invertible]
         if self.structure == "orthogonal" and symmetric:
             reason = f"is not for {', '.join(symmetric)}: orthogonal matrices are not symmetric"
         elif self.structure == "laplacian" and invertible:
@@ -284,13 +297,27 @@ class StreamSpec(BaseModel):
         if reason is not None:
             raise conflict("structure", self.structure, reason)
 
-    def problems(self) -> str | None:
-        """The hash of the files that its operations and its structure came from, None if all are built in."""
-        return hash_of([*self.operation, self.structure])
+    @property
+    def definitions(self) -> Definitions:
+        """What those of its names that are not built in meant when it was made."""
+        return self._definitions
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        """Its operations by name, sorted."""
+        own = self._definitions.operations
+        return {name: own[name].made if name in own else OPERATIONS[name] for name in self.operation}
+
+    @property
+    def own_structure(self) -> OwnStructure | None:
+        """Its structure, if that is not a built-in one."""
+        found = self._definitions.structures.get(self.structure)
+        return None if found is None else found.made
 
     def spec(self) -> "StreamSpec":
         """The spec without the other fields that a subclass has."""
-        return StreamSpec.model_validate({name: getattr(self, name) for name in StreamSpec.model_fields})
+        with meaning(self.definitions):
+            return StreamSpec.model_validate({name: getattr(self, name) for name in StreamSpec.model_fields})
 
     def extreme_dims(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """The smallest and the largest (m, n) an operand may have."""
@@ -299,11 +326,11 @@ class StreamSpec(BaseModel):
 
     def input_shape(self) -> Shape | None:
         """The shape every input has, or None if they vary."""
-        return self._shape([OPERATIONS[name].input_shape for name in self.operation])
+        return self._shape([operation.input_shape for operation in self.operations.values()])
 
     def target_shape(self) -> Shape | None:
         """The shape every target has, or None if they vary."""
-        return self._shape([OPERATIONS[name].target_shape for name in self.operation])
+        return self._shape([operation.target_shape for operation in self.operations.values()])
 
     def _shape(self, of_operations: list[Callable[[int, int], Shape]]) -> Shape | None:
         # shapes grow with m and n, so equal ones at both extremes are equal everywhere
@@ -313,8 +340,8 @@ class StreamSpec(BaseModel):
     def max_entries(self, m: int, n: int) -> int:
         """The most entries that an input and its target have together at dimensions m and n."""
         both = [
-            (OPERATIONS[name].input_shape(m, n), OPERATIONS[name].target_shape(m, n))
-            for name in self.operation
+            (operation.input_shape(m, n), operation.target_shape(m, n))
+            for operation in self.operations.values()
         ]
         return max(sum(rows * cols for rows, cols in shapes) for shapes in both)
 
@@ -325,6 +352,14 @@ class StreamSpec(BaseModel):
     def canonical(self) -> str:
         """The spec as JSON, keys sorted and defaults left out: equal specs have equal canonical forms."""
         return json.dumps(self.fields(), separators=(",", ":"), allow_nan=False)
+
+
+def _unpickled(model: type[StreamSpec], fields: dict[str, Any], files: list[File]) -> StreamSpec:
+    definitions = Definitions()
+    for file in files:
+        definitions |= definitions_of(file, str(file.path))
+    with meaning(definitions):
+        return model.model_validate(fields)
 
 
 class SampleRange(BaseModel):

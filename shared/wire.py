@@ -97,7 +97,7 @@ def schema(spec: StreamSpec, samples: SampleRange, fingerprint: str) -> pa.Schem
         "wire_version": WIRE_VERSION,
         "fingerprint": fingerprint,
     }
-    if (problems := spec.problems()) is not None:
+    if (problems := spec.definitions.hash) is not None:
         provenance["problems"] = problems
     provenance["crc32"] = _metadata_checksum(provenance)
     metadata = {_PREFIX + key.encode(): value.encode() for key, value in provenance.items()}

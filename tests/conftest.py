@@ -10,7 +10,6 @@ from hypothesis import settings
 
 from matstream.commands import main
 from matstream.shared import problems
-from matstream.shared.operations import OPERATIONS
 from tests.commands import flags
 from tests.services import Service, serving
 
@@ -81,9 +80,6 @@ def here(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
 @pytest.fixture
 def problems_forgotten() -> Iterator[None]:
     """Operations and structures that the test reads from files are unknown again after it."""
-    tables = [OPERATIONS, problems.STRUCTURES, problems.FILES, problems._HASHES]
-    before = [dict(table) for table in tables]
+    known, environment = problems._known, problems._environment
     yield
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
+    problems._known, problems._environment = known, environment

@@ -88,8 +88,9 @@ def _result(run: Run, trained: Trained) -> dict[str, Any]:
 def _show(run: Run, result: dict[str, Any], picture: Path) -> None:
     operation, dim = result["spec"]["operation"], result["spec"]["dim"]
     say(
-        f"\n[bold]{run.name}[/bold]: {operation} of dimension {dim}, learned from {result['samples_seen']:,} "
-        f"streamed samples in {result['train_seconds']:.0f} s ({result['data_wait']:.1%} waiting for data)\n"
+        f": {operation} of dimension {dim}, learned from {result['samples_seen']:,} streamed samples in "
+        f"{result['train_seconds']:.0f} s ({result['data_wait']:.1%} waiting for data)\n",
+        bold=f"\n{run.name}",
     )
     show_scores(result)
     say(

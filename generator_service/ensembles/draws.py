@@ -14,8 +14,6 @@ from matstream.generator_service.ensembles import spectra
 from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
 from matstream.generator_service.ensembles.structures import structure
 from matstream.shared.operation import Operand, Operation
-from matstream.shared.operations import OPERATIONS
-from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
 from matstream.shared.spec import IntRange, StreamSpec
 
 Floats = NDArray[np.float64]
@@ -55,11 +53,11 @@ def row_layout(spec: StreamSpec) -> Row:
     m, n = spec.extreme_dims()[1]
     # the number of uniforms grows with the dimensions, except for a Kronecker product, whose factors may
     # shrink, and perhaps for a user's own structure
-    varies = spec.structure == "kronecker" or spec.structure in OWN_STRUCTURES
+    varies = spec.structure == "kronecker" or spec.own_structure is not None
     dims = _all_dims(spec) if varies else [(m, n)]
     ensembles = itertools.product(spec.operation, spec.spectrum, dims)
     free = max(_coefficient_words(spec, Ensemble(op, spectrum, *dim)) for op, spectrum, dim in ensembles)
-    shapes = [OPERATIONS[name].input_shape(m, n) for name in spec.operation]
+    shapes = [operation.input_shape(m, n) for operation in spec.operations.values()]
     noise = max(rows * cols for rows, cols in shapes) if spec.noise else 0
     words = len(choices) + free + noise
     return Row(
@@ -75,6 +73,8 @@ class Draws(NamedTuple):
 
     rows: Rows  # the rows of uniforms from which they were drawn
     operation: str
+    m: int
+    n: int
     exact: Floats  # (B, m, w), what the target is computed from
     inputs: Floats  # (B, m, w), the same with noise; the same array if there is none
 
@@ -95,7 +95,7 @@ def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
             deviation = scale * (spec.noise / math.sqrt(3))
             added = normal(deviation, group[:, layout.noise : layout.noise + size])
             noisy = exact + added.reshape(exact.shape)
-        yield Draws(rows, ensemble.operation, exact, noisy)
+        yield Draws(rows, ensemble.operation, ensemble.m, ensemble.n, exact, noisy)
 
 
 def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Rows, Ensemble]]:
@@ -129,7 +129,7 @@ def _scale(spec: StreamSpec, layout: Row, uniforms: Floats) -> float | Floats:
 
 
 def _coefficient_words(spec: StreamSpec, ensemble: Ensemble) -> int:
-    operation = OPERATIONS[ensemble.operation]
+    operation = spec.operations[ensemble.operation]
     if spec.structure != "none":
         return sum(
             _operand_words(spec, operation, shape) for shape in operation.operands(ensemble.m, ensemble.n)
@@ -142,7 +142,7 @@ def _coefficient_words(spec: StreamSpec, ensemble: Ensemble) -> int:
 def _operand_words(spec: StreamSpec, operation: Operation, operand: Operand) -> int:
     if operand.vector:
         return operand.rows
-    return structure(spec.structure).words(operand.rows, operand.cols, operation.symmetric)
+    return structure(spec).words(operand.rows, operand.cols, operation.symmetric)
 
 
 def _all_dims(spec: StreamSpec) -> list[tuple[int, int]]:
@@ -154,7 +154,7 @@ def _all_dims(spec: StreamSpec) -> list[tuple[int, int]]:
 
 def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
     """Inputs (B, m, w) of one ensemble from their uniforms (B, words)."""
-    operation = OPERATIONS[ensemble.operation]
+    operation = spec.operations[ensemble.operation]
     if spec.structure != "none":
         return _structured(spec, ensemble, scale, free)
     if operation.symmetric:
@@ -166,7 +166,7 @@ def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: F
 
 def _structured(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
     """Inputs (B, m, w) whose matrices have the spec's structure, each drawn independently."""
-    operation = OPERATIONS[ensemble.operation]
+    operation = spec.operations[ensemble.operation]
     operands, start = [], 0
     for operand in operation.operands(ensemble.m, ensemble.n):
         stop = start + _operand_words(spec, operation, operand)
@@ -174,7 +174,7 @@ def _structured(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, fre
         if operand.vector:
             operands.append(coefficients(spec.coefficients, scale, words)[:, :, None])
         else:
-            make = structure(spec.structure).draw
+            make = structure(spec).draw
             shape = operand.rows, operand.cols
             operands.append(make(spec.coefficients, scale, *shape, operation.symmetric, words))
     return operands[0] if len(operands) == 1 else np.concatenate(operands, axis=2)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
 from matstream.generator_service.ensembles.spectra import mirrored
-from matstream.shared.problems import STRUCTURES as OWN_STRUCTURES
-from matstream.shared.spec import condition_number
+from matstream.shared.spec import StreamSpec, condition_number
 
 Floats = NDArray[np.float64]
 Scale = float | Floats
@@ -131,14 +130,14 @@ def _haar(m: int, n: int, uniforms: Floats) -> Floats:
     return q * np.where(diagonal < 0, -1.0, 1.0)[:, None]
 
 
-def structure(name: str) -> Structure:
-    """The structure of a name that a spec has accepted."""
-    kappa = condition_number(name)
-    if name in OWN_STRUCTURES:
-        own = OWN_STRUCTURES[name]
+def structure(spec: StreamSpec) -> Structure:
+    """The structure of a spec that has one."""
+    own = spec.own_structure
+    if own is not None:
         return Structure(lambda m, n, symmetric: own.words(m, n), partial(_own, own.draw))
+    kappa = condition_number(spec.structure)
     if kappa is None:
-        return _STRUCTURES[name]
+        return _STRUCTURES[spec.structure]
     return Structure(
         lambda m, n, symmetric: min(m, n) * (m if symmetric else m + n),
         lambda *arguments: _conditioned(kappa, *arguments),

@@ -9,14 +9,14 @@ from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
 from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.queries import StreamQuery
 from matstream.shared.encodings import ENCODINGS
-from matstream.shared.operations import OPERATIONS
-from matstream.shared.problems import hash_of
-from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec, structures
+from matstream.shared.problems import known, operations, structures
+from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 
 
 def catalog(limits: Limits) -> dict[str, Any]:
     """Operations with their forms, spectra, structures, and those structures for which an answer may not be
     the only one; parameters; laws; encodings; limits."""
+    own = known().operations
     return {
         "operations": {
             name: {
@@ -25,12 +25,12 @@ def catalog(limits: Limits) -> dict[str, Any]:
                 "square": operation.square,
                 "spectra": list(SPECTRA) if operation.symmetric else [],
                 "structures": _structures(name),
-                "own": hash_of([name]) is not None,
+                "own": name in own,
                 "not_unique": list(operation.not_unique),
                 "residual_bound": operation.residual_bound,
                 "histogram": operation.histogram._asdict(),
             }
-            for name, operation in OPERATIONS.items()
+            for name, operation in operations().items()
         },
         "parameters": {
             name: field.description for name, field in StreamQuery.model_fields.items() if field.description

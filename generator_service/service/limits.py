@@ -9,7 +9,6 @@ from matstream.generator_service.ensembles.draws import row_layout
 from matstream.generator_service.stream import default_batch_rows, sample_bytes
 from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.operation import cubic
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, condition_number, number, whole
 
 # Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes is in the
@@ -70,7 +69,7 @@ def estimated_seconds(spec: StreamSpec) -> float:
 
 
 def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
-    operation = OPERATIONS[name]
+    operation = spec.operations[name]
     if spec.structure == "orthogonal":
         drawing = _ORTHOGONAL
     elif condition_number(spec.structure) is not None:

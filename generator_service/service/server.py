@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 import uvicorn
@@ -22,7 +23,7 @@ from matstream.generator_service.service.connections import Connection, in_origi
 from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.logs import configuration, log_requests, logger
 from matstream.shared.errors import Problem, RefusedError, UserError, explain
-from matstream.shared.problems import environment, read_problems
+from matstream.shared.problems import File, learn_files
 
 # for streams to finish after SIGTERM, so that the service ends within 5 seconds even on a busy machine; with
 # several workers, their parent takes up to half a second to tell them
@@ -33,8 +34,9 @@ WORKERS_GRACE_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
 
 
-def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
-    """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes.
+def run(host: str, port: int, workers: int, files: list[File], *, embedded: int | None) -> None:
+    """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes. Every worker process
+    reads the problem files as they are now.
 
     An embedded service writes its URL to the file descriptor `embedded`, and closes that. Raises UserError if
     it cannot listen, or for a setting in the environment that is not valid.
@@ -45,7 +47,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     listener = _listen(host, port)
     config = uvicorn.Config(
-        "matstream.generator_service.service.server:worker_app",
+        partial(worker_app, files),
         factory=True,
         http=Connection,
         ws="none",  # uvicorn would log the targets of WebSockets as they come
@@ -59,7 +61,6 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{listener.getsockname()[1]}"
     logger.info("serving at %s, for people too: open it in a browser", url)
-    os.environ |= environment()
     if workers > 1:
         with tempfile.TemporaryDirectory(prefix="matstream-") as shared:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when metrics are imported, in the workers
@@ -72,11 +73,11 @@ def run(host: str, port: int, workers: int, *, embedded: int | None) -> None:
     server.run(sockets=[listener])
 
 
-def worker_app() -> object:
+def worker_app(files: list[File]) -> object:
     """The service in a process of its own, which ends when its parent does."""
     from matstream.generator_service.service.app import create_app
 
-    read_problems()
+    learn_files(files)
     sys.setswitchinterval(SWITCH_SECONDS)
     parent = multiprocessing.parent_process()
     if parent is not None:

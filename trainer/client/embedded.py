@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from urllib.parse import urlsplit
 
-from matstream.shared import problems
 from matstream.shared.errors import UserError
+from matstream.shared.problems import File, write_files
 from matstream.shared.spec import MAX_DIM, MAX_INDEX
 
 MAX_PAUSE = 30.0  # seconds: the longest pause before it is started again; there is none if it ran longer
@@ -33,28 +33,28 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def generators(urls: Sequence[str] | None) -> Iterator[Sequence[str]]:
-    """The generators at `urls`; without any, an embedded one, which runs until the body is done. Raises as
-    `embedded_generator`."""
+def generators(urls: Sequence[str] | None, files: Sequence[File] = ()) -> Iterator[Sequence[str]]:
+    """The generators at `urls`; without any, an embedded one, which reads these problem files and runs until
+    the body is done. Raises as `embedded_generator`."""
     if urls:
         yield urls
         return
-    with embedded_generator() as url:
+    with embedded_generator(files) as url:
         yield [url]
 
 
 @contextmanager
-def embedded_generator() -> Iterator[str]:
+def embedded_generator(files: Sequence[File] = ()) -> Iterator[str]:
     """Run a generator on this machine until the body is done, and yield its URL. Raises UserError if it does
     not start."""
     ended = threading.Event()
-    child, url = _start(0, ended)
+    child, url = _start(0, files, ended)
     if not url:
         _let_go(child)
         failed = child.returncode > 0
         when = ": the reason is printed above" if failed else f" within {START_SECONDS:g} seconds"
         raise UserError(f"the embedded generator did not start{when}")
-    keeper = threading.Thread(target=_keep_alive, args=(child, url, ended), name="matstream-embedded")
+    keeper = threading.Thread(target=_keep_alive, args=(child, url, files, ended), name="matstream-embedded")
     keeper.start()
     try:
         yield url
@@ -63,7 +63,9 @@ def embedded_generator() -> Iterator[str]:
         keeper.join()
 
 
-def _keep_alive(child: subprocess.Popen[bytes], url: str, ended: threading.Event) -> None:
+def _keep_alive(
+    child: subprocess.Popen[bytes], url: str, files: Sequence[File], ended: threading.Event
+) -> None:
     """Until `ended` is set, start the generator again, at the address it had, whenever it dies or hangs."""
     pause, started = 0.0, time.monotonic()
     while trouble := _trouble(child, url, ended):
@@ -75,7 +77,7 @@ def _keep_alive(child: subprocess.Popen[bytes], url: str, ended: threading.Event
             return
         started = time.monotonic()
         try:
-            child, _ = _start(urlsplit(url).port or 0, ended)
+            child, _ = _start(urlsplit(url).port or 0, files, ended)
         except OSError as error:  # no memory for it, say: the loop finds the old one ended, and tries again
             logger.warning("the embedded generator cannot be started: %s", error.strerror)
     _let_go(child)
@@ -126,13 +128,15 @@ def _let_go(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], str]:
+def _start(port: int, files: Sequence[File], ended: threading.Event) -> tuple[subprocess.Popen[bytes], str]:
     """Start a generator, and return it with its URL, or with "" if it did not start in time or before `ended`
     was set.
 
     It has its own session, so that Ctrl-C reaches only the trainer. It imports nothing from the working
-    folder (-P), and writes its URL to a pipe of its own, to which nothing else is written.
+    folder (-P), and writes its URL to a pipe of its own, to which nothing else is written. It gets the
+    problem files as they were when they were read, whatever has become of them.
     """
+    given = write_files(files) if files else None
     reading, writing = os.pipe()
     command = [
         sys.executable,
@@ -145,6 +149,10 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
         "--embedded",
         str(writing),
     ]
+    passed = [writing]
+    if given is not None:
+        command += ["--files", str(given.fileno())]
+        passed.append(given.fileno())
     # in upper or lower case, both of which it would read as its settings
     environment = {
         name: value for name, value in os.environ.items() if not name.upper().startswith("MATSTREAM_")
@@ -157,14 +165,16 @@ def _start(port: int, ended: threading.Event) -> tuple[subprocess.Popen[bytes], 
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            pass_fds=(writing,),
+            pass_fds=passed,
             start_new_session=True,
-            env=environment | _LIMITS | problems.environment(),
+            env=environment | _LIMITS,
         )
     except OSError:
         os.close(reading)
         raise
     finally:
         os.close(writing)
+        if given is not None:
+            given.close()
     with open(reading, encoding="ascii") as said:
         return child, said.readline().strip() if _arrives(reading, START_SECONDS, ended) else ""

@@ -29,7 +29,7 @@ def working(what: str, samples: int) -> Iterator[Callable[[int], None]]:
     """Show a bar while samples are worked off. The body calls the yielded function with the number of samples
     that it has done; the bar is gone at the end."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # the names of runs may hold [brackets]
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -52,15 +52,16 @@ def _is_watched(console: Console) -> bool:
 
 
 @contextmanager
-def _shown(bar: Progress) -> Iterator[Callable[[], None]]:
-    """Show a bar. The body calls the yielded function when the bar has changed.
+def _shown(bar: Progress) -> Iterator[Callable[..., None]]:
+    """Show a bar. The body calls the yielded function when the bar has changed, with at_once=True for a
+    change after which there may be no other for long.
 
     On a terminal rich redraws the bar. In a notebook it is an output that is replaced each time: rich would
     need widgets, which many notebooks lack.
     """
     if not bar.console.is_jupyter:
         with bar:
-            yield lambda: None
+            yield lambda **_: None
         return
     from IPython.display import HTML, display
 
@@ -95,7 +96,7 @@ class TrainingProgress:
         self._console = Console(stderr=True)
         self._watched = _is_watched(self._console)
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TextColumn("{task.fields[status]}"),
@@ -128,7 +129,7 @@ class TrainingProgress:
             left = timedelta(seconds=max(0, int(waiting.left)))
             status = f"[yellow]{escape(waiting.reason)}; waits {left} more[/yellow]"
         self._bar.update(self._task, status=status)
-        self._redraw()
+        self._redraw(at_once=waiting is None)
 
     def report(self, record: dict[str, Any]) -> None:
         """Show a record of metrics.jsonl."""

@@ -5,18 +5,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from matstream.trainer.display.formatting import study_tables
 
-_console = Console(highlight=False)
+_console = Console(highlight=False, markup=False)  # names of runs and files may hold [brackets]
 _console.soft_wrap = not _console.is_jupyter  # a notebook has no window width at which to fold lines
 if not _console.is_terminal:
     _console.width = 200  # a table in a file or a pipe is not squeezed
 
 
-def say(text: str) -> None:
-    """Print a line or several."""
-    _console.print(text)
+def say(text: str, *, bold: str = "") -> None:
+    """Print a line or several, after some bold words."""
+    _console.print(Text.assemble((bold, "bold"), text))
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:

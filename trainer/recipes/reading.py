@@ -106,6 +106,16 @@ def recipe_names() -> list[str]:
     return sorted(found.difference(BASES))
 
 
+def is_written(path: Path) -> bool:
+    """Whether `write_recipe` wrote a file, with the fields of this version or of another."""
+    try:
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text)
+    except ValueError:  # not TOML, or not UTF-8
+        return False
+    return document.keys() == Recipe.model_fields.keys() and tomli_w.dumps(document) == text
+
+
 def write_recipe(recipe: Recipe) -> str:
     """A recipe as TOML, every value in it."""
     return tomli_w.dumps(json.loads(recipe.model_dump_json(exclude_none=True)))

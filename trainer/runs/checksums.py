@@ -12,6 +12,15 @@ def sums(files: Mapping[str, bytes | memoryview]) -> bytes:
     return "".join(f"{digest(content)}  {name}\n" for name, content in files.items()).encode()
 
 
+def listed(folder: Path) -> list[Path]:
+    """The files whose checksums are in the SHA256SUMS of a folder; none if there is no such file."""
+    path = folder / SUMS
+    if not path.is_file():
+        return []
+    names = [line.split("  ", 1)[-1] for line in path.read_text("utf-8", errors="replace").splitlines()]
+    return [folder / name for name in names if "/" not in name]
+
+
 def digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 

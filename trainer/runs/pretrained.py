@@ -13,7 +13,6 @@ from matstream.shared.arrays import real_numbers
 from matstream.shared.encodings import EncodingError
 from matstream.shared.errors import UserError
 from matstream.shared.operation import Shape
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.scoring import score
 from matstream.shared.wire import flat
 from matstream.trainer.model.inference import Solver, solver_of
@@ -84,10 +83,10 @@ class Pretrained:
         if inputs.ndim == 2:
             inputs = inputs[None]
         predictions = self.predict(inputs, operation)
-        name = self.solver.read.tasks[self._task(inputs.shape[1:], operation)].operation
+        definition = self.solver.read.tasks[self._task(inputs.shape[1:], operation)].definition
         self._warn_of_others(inputs)
-        exact = OPERATIONS[name].target(inputs).targets
-        return Checked(predictions, exact, score(name, inputs, exact, predictions).l1)
+        exact = definition.target(inputs).targets
+        return Checked(predictions, exact, score(definition, inputs, exact, predictions).l1)
 
     @property
     def input_shape(self) -> Shape | None:
@@ -98,7 +97,7 @@ class Pretrained:
     @property
     def symmetric(self) -> bool:
         """Whether it reads symmetric matrices only."""
-        return all(OPERATIONS[task.operation].symmetric for task in self.solver.read.tasks)
+        return all(task.definition.symmetric for task in self.solver.read.tasks)
 
     def _warn_of_others(self, inputs: NDArray[np.float64]) -> None:
         largest, seen = np.abs(inputs).max(initial=0), of_inputs(self.recipe.stream).largest

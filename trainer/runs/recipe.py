@@ -1,5 +1,6 @@
 """The recipe of a run, or of an exported model, in its folder; and the problem files it is about."""
 
+import itertools
 import json
 import re
 import tomllib
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from matstream.shared.errors import RefusedError, UserError, first_line
 from matstream.shared.files import written_aside
-from matstream.shared.problems import files_of, read_problems
+from matstream.shared.problems import Definitions, File, definitions_of, meaning
 from matstream.trainer.recipes.reading import read_recipe
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checksums
@@ -33,9 +34,9 @@ def recipe_of(folder: Path) -> Recipe:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} is not the configuration of a model: its recipe is not an object")
-    _read_kept_problems(folder)
     try:
-        return read_recipe(document, {})
+        with meaning(_kept_problems(folder)):
+            return read_recipe(document, {})
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -44,10 +45,11 @@ def keep_problems(recipe: Recipe, folder: Path) -> None:
     """Write the user's files that define the operations and the structure of a recipe's stream, and their
     checksums, into the folder of a run or of an exported model, where `recipe_of` reads them."""
     files: dict[str, bytes] = {}
-    for file in files_of([*recipe.stream.operation, recipe.stream.structure]):
+    for file in recipe.stream.definitions.files:
         stem = re.sub(r"[^\w.-]", "_", file.path.stem)
-        name = stem if f"{stem}.py" not in files else f"{stem}-{len(files)}"
-        files[f"{name}.py"] = file.content
+        others = (f"{stem}-{number}.py" for number in itertools.count(2))
+        names = itertools.chain([f"{stem}.py"], others)
+        files[next(name for name in names if name not in files)] = file.content
     if files:
         (folder / PROBLEMS).mkdir(exist_ok=True)
         files[SUMS] = checksums.sums(files)
@@ -56,12 +58,14 @@ def keep_problems(recipe: Recipe, folder: Path) -> None:
             aside.write_bytes(content)
 
 
-def _read_kept_problems(folder: Path) -> None:
-    """Read the user's problem files in the folder of a run or a model. They are Python, and are executed."""
-    kept = sorted((folder / PROBLEMS).glob("*.py"))
-    for path in kept:
+def _kept_problems(folder: Path) -> Definitions:
+    """What the user's problem files define that the folder of a run or a model lists in its SHA256SUMS. They
+    are Python, and are executed."""
+    found = Definitions()
+    for path in checksums.listed(folder / PROBLEMS):
         try:
-            checksums.read(path)
+            content = checksums.read(path)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read: {first_line(error)}") from None
-    read_problems(map(str, kept))
+        found |= definitions_of(File(path.resolve(), content), str(path))
+    return found

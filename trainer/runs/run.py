@@ -13,13 +13,14 @@ import torch
 
 from matstream.shared.errors import UserError
 from matstream.shared.files import locked, written_aside
+from matstream.shared.problems import known, meaning
 from matstream.trainer.client import Client
 from matstream.trainer.model.transformer import build, device, parameters
-from matstream.trainer.recipes.reading import load_document, read_recipe, write_recipe
+from matstream.trainer.recipes.reading import is_written, load_document, read_recipe, write_recipe
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs import folder as folders
-from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, RECIPE, RESULT
+from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, PROBLEMS, RECIPE, RESULT
 from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.recipe import keep_problems, recipe_of
 
@@ -67,12 +68,22 @@ def prepare(
     if resume:
         if not begun:
             raise UserError(f"there is no run in {folder} to resume; start it without --resume")
-        written = recipe_of(folder)  # reads its problem files too, whose names the wanted one may use
-        return Run(folder.name, folder, _same_recipe(written, read_recipe(document, overrides)), found)
+        written = recipe_of(folder)
+        _check_same_problems(folder, written)
+        with meaning(written.stream.definitions):  # it goes on with the problem files that it keeps
+            wanted = read_recipe(document, overrides)
+        return Run(folder.name, folder, _same_recipe(written, wanted), found)
     wanted = read_recipe(document, overrides)
+    unkept = [called for called, file in wanted.stream.definitions.sources.items() if file is None]
+    if unkept:
+        raise UserError(
+            f"{unkept[0]}: is marked in the program itself, of which a run keeps no copy: put it into a file "
+            "of its own, and read that with matstream.read_problems, MATSTREAM_PROBLEMS or --problems"
+        )
     if begun and not overwrite:
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
-    kept = [path for path in folders.written(folder) if path != folder / RECIPE]
+    first = {folder / RECIPE, *(folder / PROBLEMS).glob("*")}  # what a run that was killed at once has left
+    kept = [path for path in folders.written(folder) if path not in first]
     if kept and not overwrite:
         raise UserError(
             f"{folder} holds what is left of a run, such as {min(kept).relative_to(folder)}: choose another "
@@ -81,7 +92,7 @@ def prepare(
     files = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
     if files and RECIPE not in files:
         raise UserError(f"{folder} is not empty and holds no run: choose another name with --run")
-    if files and not begun and write_recipe(recipe_of(folder)) != (folder / RECIPE).read_text("utf-8"):
+    if files and not begun and not is_written(folder / RECIPE):
         raise UserError(
             f"{folder / RECIPE} was not written by a run, and would be replaced: move it elsewhere, or "
             "choose another name with --run"
@@ -120,10 +131,10 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
                 "start again"
             )
         folders.remove_remains(run.folder) if resume else folders.clear(run.folder)
-        if not resume:  # else they are there, and the recipe was read with them
-            keep_problems(recipe, run.folder)
         with written_aside(run.folder / RECIPE) as aside:
             aside.write_text(write_recipe(recipe), encoding="utf-8")
+        if not resume:  # else they are there, and the recipe was read with them
+            keep_problems(recipe, run.folder)
         yield
 
 
@@ -143,6 +154,19 @@ def _contents(folder: Path) -> tuple[object, ...]:
     recipe = folder / RECIPE
     written = recipe.stat() if recipe.exists() else None
     return has_begun(folder), (written.st_ino, written.st_mtime_ns) if written else None
+
+
+def _check_same_problems(folder: Path, written: Recipe) -> None:
+    """Raise UserError if a name of a run's recipe has come to mean something else than in that run."""
+    now = known().sources
+    for called, file in written.stream.definitions.sources.items():
+        given = now.get(called)
+        if called in now and (given is None or file is None or given.digest != file.digest):
+            where = "this program" if given is None else given.path
+            raise UserError(
+                f"{called}: {where} differs from the file that the run to resume keeps in "
+                f"{folder / PROBLEMS}: resume it without naming another, or begin another with --run NAME"
+            )
 
 
 def _is_plain(name: str) -> bool:

@@ -92,7 +92,7 @@ def _score(solver: Solver, number: int, index: NDArray[np.int64], inputs: Floats
     predictions = write.decode(predicted_ids, number)
     # input and target as their words round them
     known, wanted = read.decode(input_ids, number), write.decode(target_ids, number)
-    operation = task.operation
+    operation = task.definition
     scores = score(operation, known, wanted, predictions)
     same_words = ((predicted_ids == target_ids) | (target_ids < 0)).all(axis=(1, 2))
     return Answers(

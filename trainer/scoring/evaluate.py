@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from pydantic import ValidationError
 
 from matstream.shared.errors import RefusedError, UserError, explain
 from matstream.shared.files import turn, written_aside
+from matstream.shared.problems import Definitions, File, meaning
 from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from matstream.trainer.client import Client
+from matstream.trainer.client.embedded import generators
 from matstream.trainer.display.progress import working
 from matstream.trainer.display.tables import say, show_cross, show_scores, show_study
 from matstream.trainer.recipes.recipe import StreamSection
@@ -97,8 +100,9 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     return Plan(field, values, subjects)
 
 
-def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) -> None:
-    """Score models as planned and print how they do.
+def examine(planned: Plan, urls: Sequence[str] | None, choice: Choice, *, study: bool) -> None:
+    """Score models as planned and print how they do. Samples come from the generators at `urls`, or from one
+    that is started for models whose problem files are the same.
 
     In the folder for each model's scores, it adds to evaluations.json; it replaces evaluation.zarr if the
     model has one stream, and analysis.json with `study`.
@@ -106,15 +110,25 @@ def examine(planned: Plan, urls: Sequence[str], choice: Choice, *, study: bool) 
     if study:
         for subject in planned.subjects:
             read_studies(subject.place)
-    with Client(urls) as client:
-        table = [
-            _examined(subject, client, choice, kept=not planned.field, study=study)
-            for subject in planned.subjects
-        ]
+    table = []
+    for files, subjects in groupby(planned.subjects, key=_files):
+        with generators(urls, files) as found, Client(found) as client:
+            table += [
+                _examined(subject, client, choice, kept=not planned.field, study=study)
+                for subject in subjects
+            ]
     if planned.field:
         names = [subject.name for subject in planned.subjects]
         show_cross(planned.field, names, planned.values, table)
     say("\n".join(str(subject.place / SCORES) for subject in planned.subjects))
+
+
+def _files(subject: Subject) -> list[File]:
+    """The problem files of the streams on which a model is scored."""
+    definitions = Definitions()
+    for stream in subject.streams:
+        definitions |= stream.definitions
+    return definitions.files
 
 
 def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, study: bool) -> list[float]:
@@ -167,8 +181,10 @@ def _place(folder: Path, name: str, out: Path | None, *, alone: bool) -> Path:
 
 def _stream(own: Pretrained, folder: Path, changed: dict[str, Any]) -> StreamSection:
     """A run's stream with some fields changed. Raises UserError if its model was not made for it."""
+    trained = own.recipe.stream
     try:
-        stream = StreamSection.model_validate(own.recipe.stream.model_dump() | changed)
+        with meaning(trained.definitions):  # its problem files say what its names mean
+            stream = StreamSection.model_validate(trained.model_dump() | changed)
     except ValidationError as error:
         problems = explain(error.errors(), StreamSection)
         raise RefusedError(
@@ -176,9 +192,9 @@ def _stream(own: Pretrained, folder: Path, changed: dict[str, Any]) -> StreamSec
         ) from None
     missing = set(tasks_of(stream)) - set(own.solver.read.tasks)
     if missing:
-        task, trained = min(missing), own.recipe.stream.fields()
+        task, fields = min(missing), trained.fields()
         raise UserError(
-            f"{folder} was trained on {trained['operation']} of dimension {trained['dim']}: it cannot be "
+            f"{folder} was trained on {fields['operation']} of dimension {fields['dim']}: it cannot be "
             f"evaluated on {task.operation} of {task.m}×{task.n} matrices"
         )
     return stream
@@ -206,7 +222,7 @@ def _keep(place: Path, stream: StreamSection, choice: Choice, scores: Mapping[st
 
 
 def _show(name: str, stream: StreamSection, scores: Mapping[str, Any]) -> None:
-    say(f"\n[bold]{name}[/bold] on {scores['test_samples']:,} samples of {_named(stream)}\n")
+    say(f" on {scores['test_samples']:,} samples of {_named(stream)}\n", bold=f"\n{name}")
     show_scores(scores)
     say(f"\n{scores['invalid']:,} outputs invalid")
 
@@ -216,9 +232,10 @@ def _studied(stream: StreamSection, choice: Choice, found: Sequence[Answers]) ->
     studies = []
     for part in found:
         task = part.task
-        findings = analyse(task.operation, part.inputs, part.targets, part.predictions, part.errors)
-        studies.append({**_about(stream, choice), "m": task.m, "n": task.n, **findings})
-        say(f"\n[bold]{task.operation} of {task.m}×{task.n} matrices[/bold]: {_named(stream)}")
+        findings = analyse(task.definition, part.inputs, part.targets, part.predictions, part.errors)
+        about = {**_about(stream, choice), "operation": task.operation, "m": task.m, "n": task.n}
+        studies.append(about | findings)
+        say(f": {_named(stream)}", bold=f"\n{task.operation} of {task.m}×{task.n} matrices")
         show_study(findings)
     return studies
 

@@ -5,23 +5,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.shared.failure_studies import Study, share
-from matstream.shared.operations import OPERATIONS
+from matstream.shared.operation import Operation
+from matstream.shared.problems import operation_named
 
 Floats = NDArray[np.float64]
 
 TOLERANCES = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 
-def analyse(operation: str, inputs: Floats, targets: Floats, predictions: Floats, l1: Floats) -> Study:
-    """Study the errors on samples of one operation and one shape: `inputs` (B, m, w), `targets` and
-    `predictions` (B, p, q), NaN where a prediction is invalid, and their published error `l1` (B,).
+def analyse(
+    operation: str | Operation, inputs: Floats, targets: Floats, predictions: Floats, l1: Floats
+) -> Study:
+    """Study the errors on samples of one operation, or the one that has this name, and one shape: `inputs`
+    (B, m, w), `targets` and `predictions` (B, p, q), NaN where a prediction is invalid, and their published
+    error `l1` (B,).
 
     A sample is right within τ where 0 ≤ l1 < τ, and "right" alone means within 5%. Shares lie in 0..1 and
     count an invalid prediction as wrong; percentiles, medians, thresholds and correlations leave it out. A
     single number is within τ where |P−T| < τ(|T| + 1e-12). What cannot be measured, and what is infinite, is
     None, so that the result is JSON:
 
-    - every operation: `operation`, `samples`, `invalid`, `right` by tolerance;
+    - every operation: `samples`, `invalid`, `right` by tolerance;
     - eigenvectors: `values` and `vectors`; svd: `values`, `U` and `V`. In `values`, `within_1pct` is the
       share of samples whose predicted row of values has an l1 relative error Σ|P−T| / Σ|T| below 1%, as
       scoring measures it, and `by_rank` tells of single values. Of the predicted vectors,
@@ -41,8 +45,8 @@ def analyse(operation: str, inputs: Floats, targets: Floats, predictions: Floats
 
     Raises ValueError for an unknown operation or shapes that do not fit.
     """
-    if operation not in OPERATIONS:
-        raise ValueError(f"operation={operation!r}: must be one of {', '.join(OPERATIONS)}")
+    if isinstance(operation, str):
+        operation = operation_named(operation)
     inputs, targets, predictions, l1 = (np.asarray(a, np.float64) for a in (inputs, targets, predictions, l1))
     batch = len(targets)
     if inputs.ndim != 3 or targets.ndim != 3 or targets.shape != predictions.shape:
@@ -59,9 +63,8 @@ def analyse(operation: str, inputs: Floats, targets: Floats, predictions: Floats
         # an error without a reference (-1) and one that overflowed to NaN are both as wrong as can be
         error = np.where(invalid, np.nan, np.where(l1 >= 0, l1, np.inf))
         return {
-            "operation": operation,
             "samples": batch,
             "invalid": int(invalid.sum()),
             "right": {f"{tau:g}": share(error < tau) for tau in TOLERANCES},
-            **OPERATIONS[operation].study(inputs, targets, predictions, error),
+            **operation.study(inputs, targets, predictions, error),
         }

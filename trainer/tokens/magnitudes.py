@@ -3,10 +3,13 @@
 import math
 from typing import NamedTuple
 
-from matstream.shared.operations import OPERATIONS
+import numpy as np
+
+from matstream.shared.problems import Structure
 from matstream.shared.spec import IntRange, StreamSpec
 
-_NORMAL = 8.3  # deviations within which the normal variates of a stream stay (uniforms are at least 2⁻⁵⁴)
+_SMALLEST = 2.0**-54  # uniform
+_NORMAL = 8.3  # deviations within which the normal variates of a stream stay, for that reason
 
 
 class Magnitudes(NamedTuple):
@@ -19,22 +22,36 @@ class Magnitudes(NamedTuple):
 def of_inputs(spec: StreamSpec) -> Magnitudes:
     """The entries of a stream's inputs."""
     low, high = _scale(spec)
-    n = spec.extreme_dims()[1][1]
+    m, n = spec.extreme_dims()[1]
+    noise = spec.noise * high / math.sqrt(3) * _NORMAL
+    if spec.own_structure is not None:
+        own = _of_own(spec.own_structure, m, n)
+        return Magnitudes(own.usual, min(own.largest + noise, spec.max_abs or math.inf))
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
     largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
     if spec.coefficients == "gaussian":
         largest *= _NORMAL / math.sqrt(3)
-    largest += spec.noise * high / math.sqrt(3) * _NORMAL
-    return Magnitudes(low, min(largest, spec.max_abs or math.inf))
+    return Magnitudes(low, min(largest + noise, spec.max_abs or math.inf))
 
 
 def of_targets(spec: StreamSpec) -> Magnitudes:
     """The entries of a stream's targets."""
     low, high = of_inputs(spec.model_copy(update={"noise": 0, "max_abs": None}))
     m, n = spec.extreme_dims()[1]
-    found = [OPERATIONS[name].magnitudes(low, high, m, n) for name in spec.operation]
+    found = [operation.magnitudes(low, high, m, n) for operation in spec.operations.values()]
     largest = max(largest for _, largest in found)
     return Magnitudes(min(usual for usual, _ in found), min(largest, spec.max_abs or math.inf))
+
+
+def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:
+    """The entries of a user's own structure, as found in samples, among them those of the smallest and of the
+    largest uniforms: entries of others may be larger."""
+    words = structure.words(m, n)
+    uniforms = np.random.default_rng(0).uniform(size=(256, words))
+    uniforms[0], uniforms[1] = _SMALLEST, 1 - _SMALLEST
+    sizes = np.abs(structure.draw(uniforms, m, n))
+    entries = sizes[sizes > 0]
+    return Magnitudes(float(np.median(entries)), float(entries.max())) if len(entries) else Magnitudes(1, 1)
 
 
 def _scale(spec: StreamSpec) -> tuple[float, float]:

@@ -1,31 +1,32 @@
 """The tasks of a stream. A task is one operation at one size."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared.operation import Shape
-from matstream.shared.operations import OPERATIONS
+from matstream.shared.operation import Operation, Shape
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import Samples, flat
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Task:
     """One operation at one size: m and n are the rows and columns of its first operand."""
 
     operation: str
     m: int
     n: int
+    definition: Operation = field(compare=False, repr=False)
 
     @property
     def input_shape(self) -> Shape:
-        return OPERATIONS[self.operation].input_shape(self.m, self.n)
+        return self.definition.input_shape(self.m, self.n)
 
     @property
     def target_shape(self) -> Shape:
-        return OPERATIONS[self.operation].target_shape(self.m, self.n)
+        return self.definition.target_shape(self.m, self.n)
 
 
 def tasks_of(spec: StreamSpec) -> tuple[Task, ...]:
@@ -35,7 +36,7 @@ def tasks_of(spec: StreamSpec) -> tuple[Task, ...]:
         dims = [(n, n) for n in rows]
     else:
         dims = [(m, n) for m in rows for n in range(spec.cols.low, spec.cols.high + 1)]
-    return tuple(Task(operation, m, n) for operation in spec.operation for m, n in dims)
+    return tuple(Task(name, m, n, operation) for name, operation in spec.operations.items() for m, n in dims)
 
 
 def tasks_of_samples(samples: Samples, operations: Sequence[str], tasks: Sequence[Task]) -> NDArray[np.int64]:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.shared.encodings import Encoding
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.wire import Matrices, Samples, flat
 from matstream.trainer.tokens.tasks import Task, tasks_of_samples
 
@@ -251,13 +250,12 @@ def _blocks(task: Task, side: Side, rows: int, cols: int) -> NDArray[np.int64]:
     """The place of each entry of a matrix, (rows·cols, 3): the number of its operand, or in an answer of its
     part, counted from 1, and its row and column there."""
     row, col = np.divmod(np.arange(rows * cols), cols)
-    operation = OPERATIONS[task.operation]
     if side == "input":
-        starts = np.cumsum([0, *(operand.cols for operand in operation.operands(task.m, task.n))])
+        starts = np.cumsum([0, *(operand.cols for operand in task.definition.operands(task.m, task.n))])
         block = np.searchsorted(starts, col, side="right")
         col = col - starts[block - 1]
     else:
-        starts = np.cumsum([0, *(part.rows for part in operation.parts(task.m, task.n))])
+        starts = np.cumsum([0, *(part.rows for part in task.definition.parts(task.m, task.n))])
         block = np.searchsorted(starts, row, side="right")
         row = row - starts[block - 1]
     return np.stack([block, row, col], axis=1)
