@@ -61,7 +61,7 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         """The number of samples, or of the batches that it makes, of which the last may be smaller. Where a
-        DataLoader makes the batches, its own length is an estimate: every worker may end with a smaller one."""
+        DataLoader makes them, its own length is an estimate: every worker may end with a smaller one."""
         return -(-self._samples.count // (self._batch_size or 1))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

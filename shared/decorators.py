@@ -237,9 +237,9 @@ def _check_alone(
     what: str, name: str, function: Callable[[Floats, int, int], Floats], batch: Floats, m: int, n: int
 ) -> None:
     """Raise UserError if what a function of a batch returns for a sample depends on the other samples."""
-    cut = _TRIED // 2
+    whole, cut = function(batch, m, n), _TRIED // 2
     halves = np.concatenate([function(part, m, n) for part in (batch[:cut], batch[cut:])])
-    if not np.array_equal(halves, function(batch, m, n), equal_nan=True):
+    if not np.array_equal(halves, whole, equal_nan=True):
         said = f"returned another result for the same sample in another batch (m={m}, n={n})"
         raise _refused(what, name, f"{said}: must depend on that sample alone, to the last bit")
 

@@ -147,6 +147,12 @@ def test_the_workers_of_a_loader_give_out_every_sample_once(batch_size):
         assert sorted(given.tolist()) == sorted(s.inputs.reshape(-1, 4).tolist())
 
 
+@pytest.mark.parametrize("size", [0, -3, 2.5, "8", True])
+def test_a_batch_size_that_is_no_whole_number_is_refused(size):
+    with pytest.raises(ValueError, match=f"^batch_size={size!r}: must be a whole number from 1 on, or None"):
+        matstream.Dataset("transpose", dim=2, count=9, batch_size=size)
+
+
 def test_a_dataset_of_varying_shapes_makes_no_batches():
     found = list(matstream.Dataset("transpose", dim="2-3", cols=4, count=20))
     assert {(inputs.shape, targets.shape) for inputs, targets in found} == {

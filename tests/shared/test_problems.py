@@ -1,5 +1,6 @@
 """Problems of the user's own: what is read, and what is refused in one sentence."""
 
+import pickle
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import matstream
 from matstream.generator_service.stream import generate
 from matstream.shared import problems
 from matstream.shared.errors import UserError
-from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import from_batch
+from matstream.trainer.client import stream
+from matstream.trainer.client.embedded import generators
 
 GOOD = """
 @matstream.operation(target=lambda m, n: (1, 1), square=True)
@@ -27,7 +30,7 @@ def read(tmp_path, problems_forgotten) -> Callable[..., None]:
 
     def read(code: str, name: str = "mine.py") -> None:
         (tmp_path / name).write_text(f"import numpy as np\nimport matstream\n{textwrap.dedent(code)}")
-        problems.read_problems([str(tmp_path / name)])
+        problems.read_problems(tmp_path / name)
 
     return read
 
@@ -39,10 +42,8 @@ def test_an_operation_of_ones_own_is_streamed_and_says_which_file_it_is_of(read)
     columns = from_batch(batch)
     np.testing.assert_allclose(columns.target[:, 0, 0], np.einsum("bii->b", columns.input))
     assert np.isnan(columns.residual).all()
-    own = problems.hash_of(["mine"])
-    assert own is not None
-    assert own.encode() in b"".join(batch.schema.metadata.values())
-    assert problems.hash_of(["svd"]) is None
+    assert spec.definitions.hash.encode() in b"".join(batch.schema.metadata.values())
+    assert StreamSpec(operation="svd", dim=3).definitions.hash is None
 
 
 def test_a_residual_of_ones_own_is_kept_and_redraws_what_is_over_its_bound(read):
@@ -64,25 +65,28 @@ def test_a_residual_of_ones_own_is_kept_and_redraws_what_is_over_its_bound(read)
         ("x = 1", "it marks no operation and no structure"),
         ("x = nowhere", "NameError: name 'nowhere' is not defined"),
         ("def f(:", "SyntaxError: invalid syntax"),
-        (GOOD.replace("mine", "svd"), "operation svd: exists already: choose another name"),
-        (GOOD + GOOD, "operation mine: exists already: choose another name"),
-        (GOOD.replace("mine", "Trace"), "operation 'Trace': must be named by small letters"),
-        (GOOD.replace("[:, None, None]", ""), r"operation mine: returned an array of shape \(7,\)"),
+        (GOOD.replace("mine", "svd"), "operation='svd': exists already: choose another name"),
+        (GOOD + GOOD, "operation mine: exists already, in the same file: choose another name"),
+        (GOOD.replace("mine", "Trace"), "operation='Trace': must be named by small letters"),
+        (GOOD.replace("[:, None, None]", ""), r"operation='mine': returned an array of shape \(7,\)"),
         (
             GOOD.replace("(1, 1)", "(2, 1)"),
-            r"operation mine: returned targets of shape \(1, 1\) for m=2, n=2: must be \(2, 1\)",
+            r"operation='mine': returned targets of shape \(1, 1\) for m=2, n=2: must be \(2, 1\)",
         ),
-        (GOOD.replace("np.trace(", "np.tracee("), "operation mine: raised AttributeError"),
-        (GOOD.replace("return ", "return np.nan * "), "operation mine: returned no finite number"),
-        (GOOD.replace("return ", "return len(a) * "), "operation mine: returned another result for the same"),
+        (GOOD.replace("np.trace(", "np.tracee("), "operation='mine': raised AttributeError"),
+        (GOOD.replace("return ", "return np.nan * "), "operation='mine': returned no finite number"),
+        (
+            GOOD.replace("return ", "return len(a) * "),
+            "operation='mine': returned another result for the same",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_nothing_of_it_stays(read, code, said):
-    known = {*OPERATIONS, *problems.STRUCTURES}
-    with pytest.raises(UserError, match=rf"^--problems .*mine\.py: {said}") as refused:
+    known = problems.known()
+    with pytest.raises(UserError, match=rf"^problem file .*mine\.py: {said}") as refused:
         read(code)
     assert len(str(refused.value).splitlines()) == 1
-    assert {*OPERATIONS, *problems.STRUCTURES} == known
+    assert problems.known() == known
 
 
 def test_what_a_problem_file_prints_does_not_stand_among_samples(read, capsys):
@@ -116,7 +120,7 @@ def test_what_has_no_effect_on_a_structure_of_ones_own_is_refused(read, field, v
 
 
 def test_a_structure_of_ones_own_cannot_take_the_name_of_one_of_ours(read):
-    with pytest.raises(UserError, match="structure toeplitz: exists already: choose another name"):
+    with pytest.raises(UserError, match="structure='toeplitz': exists already: choose another name"):
         read("""
             @matstream.structure(words=lambda m, n: m * n)
             def toeplitz(u, m, n):
@@ -135,13 +139,13 @@ def test_a_structure_of_ones_own_cannot_take_the_name_of_one_of_ours(read):
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_a_structure_that_cannot_be_used_is_refused(read, body, said):
-    with pytest.raises(UserError, match=rf"^--problems .*mine\.py: structure rows: {said}"):
+    with pytest.raises(UserError, match=rf"^problem file .*mine\.py: structure='rows': {said}"):
         read(f"""
             @matstream.structure(words=lambda m, n: m * n)
             def rows(u, m, n):
                 return {body}
         """)
-    assert problems.STRUCTURES == {}
+    assert "rows" not in problems.structures()
 
 
 def test_a_file_is_kept_as_it_was_when_it_was_read(read, tmp_path):
@@ -149,13 +153,107 @@ def test_a_file_is_kept_as_it_was_when_it_was_read(read, tmp_path):
     read(GOOD)
     content = (tmp_path / "mine.py").read_bytes()
     (tmp_path / "mine.py").unlink()
-    assert [file.content for file in problems.files_of(["mine"])] == [content]
+    definitions = StreamSpec(operation="mine", dim=2).definitions
+    assert [file.content for file in definitions.files] == [content]
 
 
 @pytest.mark.parametrize("place", ["nowhere.py", "no.such.module", "matstream_is_no_such"])
 def test_a_file_that_is_not_there_is_named(place):
-    with pytest.raises(UserError, match=f"--problems {place}: "):
-        problems.read_problems([place])
+    with pytest.raises(UserError, match=f"problem file {place}: "):
+        problems.read_problems(place)
+
+
+def test_an_edited_file_is_read_again_and_specs_keep_what_they_meant(read):
+    """Both versions are at work in one process."""
+    read(GOOD)
+    before = StreamSpec(operation="mine", dim=3)
+    read(GOOD.replace("return ", "return 2 * "))
+    now = StreamSpec(operation="mine", dim=3)
+    first, second = (from_batch(generate(spec, 0, "train", 0, 9)).target for spec in (before, now))
+    np.testing.assert_array_equal(2 * first, second)
+    assert before.definitions.hash != now.definitions.hash
+    read(GOOD)
+    assert StreamSpec(operation="mine", dim=3) == before
+
+
+def test_two_files_that_are_read_together_must_not_define_one_name(tmp_path, problems_forgotten):
+    header = "import numpy as np\nimport matstream\n"
+    for name, code in (("a.py", GOOD), ("b.py", GOOD.replace("return ", "return 2 * "))):
+        (tmp_path / name).write_text(header + code)
+    places = tmp_path / "a.py", tmp_path / "b.py"
+    with pytest.raises(
+        UserError, match=r"^operation mine: is defined by .*a\.py and by .*b\.py: must be by one"
+    ):
+        problems.read_problems(*places)
+    for place in places:  # but the later one wins
+        problems.read_problems(place)
+    assert b"2 * np.trace" in StreamSpec(operation="mine", dim=2).definitions.files[0].content
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit", "SystemExit"),
+        ("from . import helper", "it imports from its own package: must be one file, which works alone"),
+        ("import helper", "it imports helper, a file beside it: must be one file, which works alone"),
+        ("def f():\n    from helper import x", "it imports helper, a file beside it"),
+    ],
+)
+def test_a_file_that_ends_the_program_or_needs_another_is_refused(read, tmp_path, monkeypatch, code, said):
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=rf"^problem file .*mine\.py: {said}"):
+        read(f"{code}\n{GOOD}")
+
+
+def test_a_package_that_fails_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "failing").mkdir()
+    (tmp_path / "failing/__init__.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for place in ("failing.problems", "__main__", "sys"):
+        with pytest.raises(UserError, match=f"^problem file {place}: must be a Python file"):
+            problems.read_problems(place)
+
+
+def test_a_file_may_try_its_problems_itself(read, tmp_path, monkeypatch):
+    monkeypatch.setenv(problems.VARIABLE, str(tmp_path / "mine.py"))
+    read(GOOD + "\nassert matstream.sample('mine', dim=2, count=3).targets.shape == (3, 1, 1)\n")
+    assert matstream.sample("mine", dim=2).operations == ["mine"]
+
+
+def test_files_of_the_environment_are_known_wherever_a_name_is_looked_up(
+    tmp_path, monkeypatch, problems_forgotten
+):
+    (tmp_path / "mine.py").write_text("import numpy as np\nimport matstream\n" + GOOD)
+    monkeypatch.setenv(problems.VARIABLE, str(tmp_path / "mine.py"))
+    ones = np.ones((3, 1, 1))
+    assert matstream.score("mine", ones, ones, ones).accuracy["0.05"] == 1
+    assert matstream.StreamSpec(operation="mine", dim=2).definitions.hash
+
+
+def test_a_spec_brings_its_file_into_another_process(read, tmp_path, monkeypatch):
+    """As a worker of a DataLoader that is spawned needs it, whatever has become of the file meanwhile."""
+    read(GOOD)
+    spec = StreamSpec(operation="mine", dim=2)
+    there = pickle.dumps(spec)
+    (tmp_path / "mine.py").write_text("edited since")
+    monkeypatch.setattr(problems, "_known", problems.Definitions())
+    monkeypatch.setattr(problems, "_by_digest", {})
+    found = pickle.loads(there)
+    assert found.definitions.hash == spec.definitions.hash
+    np.testing.assert_array_equal(*(from_batch(generate(s, 0, "train", 0, 9)).target for s in (found, spec)))
+    assert "mine" not in problems.operations()
+
+
+def test_a_generator_of_ones_own_reads_the_file_as_it_was(read, tmp_path):
+    """Not as it is when the generator starts, or starts again; and whatever its name."""
+    read(GOOD, name="a:b.py")
+    spec = StreamSpec(operation="mine", dim=2)
+    (tmp_path / "a:b.py").unlink()
+    with generators(None, spec.definitions.files) as urls:
+        [found] = stream(urls, spec, 0, "train", 0, 9)
+    expected = generate(spec, 0, "train", 0, 9)
+    np.testing.assert_array_equal(from_batch(found).target, from_batch(expected).target)
 
 
 def test_files_of_the_environment_are_read_once(read, tmp_path, monkeypatch):
@@ -163,8 +261,7 @@ def test_files_of_the_environment_are_read_once(read, tmp_path, monkeypatch):
     copy = tmp_path / "copy.py"
     copy.write_bytes(Path(tmp_path / "mine.py").read_bytes())
     monkeypatch.setenv(problems.VARIABLE, f"{tmp_path / 'mine.py'}:{copy}")
-    problems.read_problems()
-    assert len(problems.files_of(["mine"])) == 1
+    assert len(StreamSpec(operation="mine", dim=2).definitions.files) == 1
 
 
 def test_two_sides_with_different_files_refuse_each_other(read, start_server, here, tmp_path):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from matstream.shared.errors import UserError
 from matstream.shared.files import written_aside
+from matstream.shared.problems import meaning
 from matstream.trainer.display.formatting import percent
 from matstream.trainer.report import figures, page
 from matstream.trainer.report.cases import cases, first_case
@@ -113,7 +114,8 @@ def _overview(run: Findings) -> Picture:
     """The picture of a finished run."""
     result = run.result
     assert result is not None
-    spec, case = first_case(run.folder)
+    with meaning(run.spec.definitions):
+        spec, case = first_case(run.folder)
     operation, dim = result["spec"]["operation"], result["spec"]["dim"]
     title = (
         f"{result['run']}: {operation}, dimension {dim} — {result['accuracy'][RIGHT]:.1%} right within 5% on "
@@ -163,7 +165,8 @@ def _by_part(runs: Sequence[Findings], name: str) -> Picture:
 def _cases(runs: Sequence[Findings]) -> list[Picture]:
     found = []
     for number, run in enumerate(runs, start=1):
-        scored = cases(run.folder)
+        with meaning(run.spec.definitions):
+            scored = cases(run.folder)
         if scored is None or not scored[1]:
             continue
         spec, chosen = scored

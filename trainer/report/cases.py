@@ -1,5 +1,6 @@
 """Single answers of a trained model: right ones, nearly right ones, the worst."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from matstream.shared.errors import UserError, first_line
 from matstream.shared.scoring import TOLERANCES
 from matstream.shared.spec import StreamSpec
 from matstream.trainer.runs.folder import ANSWERS
+from matstream.trainer.runs.results import read_spec
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +58,7 @@ def _read(path: Path) -> Iterator[tuple[StreamSpec, Any]]:
     try:
         with zarr.config.set(zarr.config.defaults[0]):  # whatever zarr's own settings say
             group = zarr.open_group(path, mode="r")
-            yield StreamSpec.model_validate_json(str(group.attrs["spec"])), group
+            yield read_spec(json.loads(str(group.attrs["spec"])), path), group
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path} cannot be read ({reason}): score the run again") from None

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matstream.shared.problems import meaning
 from matstream.shared.scoring import TOLERANCES
 from matstream.shared.spec import IntRange, StreamSpec
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.report.published_results import Published, published
-from matstream.trainer.runs.folder import METRICS
+from matstream.trainer.runs.folder import METRICS, SCORES
 from matstream.trainer.runs.metrics import read_metrics
 from matstream.trainer.runs.recipe import recipe_of
-from matstream.trainer.runs.results import read_result, read_scores, read_studies
+from matstream.trainer.runs.results import read_result, read_scores, read_spec, read_studies
 
 Floats = NDArray[np.float64]
 
@@ -104,13 +105,16 @@ def read_findings(folders: Sequence[Path]) -> list[Findings]:
 
 
 def _read(folder: Path, name: str) -> Findings:
+    recipe = recipe_of(folder)
+    with meaning(recipe.stream.definitions):
+        elsewhere = [(read_spec(record["spec"], folder / SCORES), record) for record in read_scores(folder)]
     return Findings(
         name=name,
         folder=folder,
-        recipe=recipe_of(folder),
+        recipe=recipe,
         records=read_metrics(folder) if (folder / METRICS).is_file() else [],
         result=read_result(folder),
-        elsewhere=[(StreamSpec.model_validate(record["spec"]), record) for record in read_scores(folder)],
+        elsewhere=elsewhere,
         studies=read_studies(folder),
     )
 

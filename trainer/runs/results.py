@@ -1,12 +1,13 @@
 """The JSON files that scoring leaves in a run's folder, and what they must hold to be read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from matstream.shared.errors import UserError
+from matstream.shared.errors import UserError, explain
 from matstream.shared.spec import StreamSpec
 from matstream.trainer.runs.folder import RESULT, SCORES, STUDY
 
@@ -27,7 +28,7 @@ class _Summary(_Record):
 
 
 class _Scores(_Summary):
-    spec: StreamSpec
+    spec: dict[str, Any]
     seed: int
     by_operation: dict[str, _Summary] = {}
     by_dimension: dict[str, _Summary] = {}
@@ -74,6 +75,19 @@ def read_studies(folder: Path) -> list[dict[str, Any]]:
     a damaged file."""
     found: list[dict[str, Any]] = _read(folder / STUDY, TypeAdapter(list[_Study]), [])
     return found
+
+
+def read_spec(fields: Mapping[str, Any], path: Path) -> StreamSpec:
+    """The stream that a file of a run says was scored. Raises UserError if it is none, or one of problems
+    that are not known."""
+    try:
+        return StreamSpec.model_validate(fields)
+    except ValidationError as error:
+        [reason, *_] = explain(error.errors(), StreamSpec)
+        raise UserError(
+            f"{path}: {reason}: name its problem file in MATSTREAM_PROBLEMS, or remove {path.name} and score "
+            "the run again"
+        ) from None
 
 
 def _read(path: Path, expected: TypeAdapter[Any], default: Any) -> Any:

@@ -36,7 +36,7 @@ def test_a_start_that_fails_leaves_no_file_open(monkeypatch):
     monkeypatch.setattr(embedded.subprocess, "Popen", no_memory)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="Cannot allocate"):
-        embedded._start(0, threading.Event())
+        embedded._start(0, (), threading.Event())
     assert os.listdir("/proc/self/fd") == before
 
 

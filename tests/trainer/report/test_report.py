@@ -407,8 +407,12 @@ def test_findings_are_tables_with_the_published_ones_beside_them(tmp_path):
     inverses = failures.analyse("inverse", inputs, np.linalg.inv(inputs), np.linalg.inv(inputs), np.zeros(20))
     about = {"seed": 0, "split": "test", "constrained": False, "m": 5, "n": 5}
     studies = [
-        {"spec": {"operation": study["operation"], "dim": 5} | other, **about, **study}
-        for study, other in ((found, {}), (inverses, {}), (found, {"spectrum": "laplace"}))
+        {"spec": {"operation": name, "dim": 5} | other, "operation": name, **about, **study}
+        for name, study, other in (
+            ("eigenvectors", found, {}),
+            ("inverse", inverses, {}),
+            ("eigenvectors", found, {"spectrum": "laplace"}),
+        )
     ]
     (folder / "analysis.json").write_text(json.dumps(studies), encoding="utf-8")
     text = Page(report.write([folder], None)).text

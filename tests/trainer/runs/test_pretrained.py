@@ -245,7 +245,7 @@ def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mix
     start_from(str(mixed_run), recipe, larger)
     read, write = recipe.input_tokens(), recipe.target_tokens()
     solver = type(trained.solver)(larger, read, write)
-    task = next(n for n, task in enumerate(read.tasks) if task == ("eigenvalues", 3, 3))
+    task = next(n for n, task in enumerate(read.tasks) if (task.operation, task.n) == ("eigenvalues", 3))
     inputs = matrices(20)
     ids = solver.solve(read.encode(flat(inputs), np.full(20, task)), task)
     np.testing.assert_array_equal(write.decode(ids, task), trained.predict(inputs, "eigenvalues"))

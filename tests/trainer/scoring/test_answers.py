@@ -32,7 +32,7 @@ class Calculator(Solver):
 
     def solve(self, input_ids: Ids, task: int) -> Ids:
         matrices = self.read.decode(input_ids, task)
-        operation, _, n = self.read.tasks[task]
+        operation, n = self.read.tasks[task].operation, self.read.tasks[task].n
         answer = {
             "add": lambda: matrices[:, :, :n] + matrices[:, :, n:],
             "transpose": lambda: matrices.swapaxes(1, 2),
