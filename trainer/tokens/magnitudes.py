@@ -8,7 +8,7 @@ import numpy as np
 from matstream.shared.problems import Structure
 from matstream.shared.spec import IntRange, StreamSpec
 
-_SMALLEST = 2.0**-54  # uniform
+_SMALLEST, _LARGEST = 2.0**-54, 1 - 2.0**-53  # uniforms
 _NORMAL = 8.3  # deviations within which the normal variates of a stream stay, for that reason
 
 
@@ -48,7 +48,7 @@ def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:
     largest uniforms: entries of others may be larger."""
     words = structure.words(m, n)
     uniforms = np.random.default_rng(0).uniform(size=(256, words))
-    uniforms[0], uniforms[1] = _SMALLEST, 1 - _SMALLEST
+    uniforms[0], uniforms[1] = _SMALLEST, _LARGEST
     sizes = np.abs(structure.draw(uniforms, m, n))
     entries = sizes[sizes > 0]
     return Magnitudes(float(np.median(entries)), float(entries.max())) if len(entries) else Magnitudes(1, 1)

@@ -1,9 +1,11 @@
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from matstream.generator_service.stream import generate
+from matstream.shared import problems
 from matstream.shared.errors import RefusedError, UserError
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec
@@ -12,6 +14,7 @@ from matstream.trainer.recipes.reading import RECIPES, load_recipe, read_recipe,
 from matstream.trainer.runs.recipe import recipe_of
 from matstream.trainer.tokens.magnitudes import of_inputs, of_targets
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 DOCUMENT = {"stream": {"operation": "transpose", "dim": 3}, "training": {"samples": 1000}}
 
 
@@ -224,3 +227,21 @@ def test_bounds_hold_for_what_a_stream_makes(operation, fields):
         entries = np.abs(flat(column).entries)
         assert entries.max() <= bounds.largest
         assert np.quantile(entries, 0.99) > bounds.usual / 10
+
+
+@pytest.mark.parametrize(
+    ("file", "structure", "operation", "largest"),
+    [
+        ("gcd", "whole_numbers", "gcd", 999),
+        ("modular", "residues", "sum_modulo_97", 96),
+        ("my_ensemble", "checkerboard", "add", 10),
+    ],
+)
+def test_bounds_hold_for_structures_of_ones_own(problems_forgotten, file, structure, operation, largest):
+    """Whatever the scale, on which they do not depend."""
+    problems.read_problems(EXAMPLES / f"{file}.py")
+    spec = StreamSpec(operation=operation, dim=3, structure=structure)
+    assert of_inputs(spec).largest == pytest.approx(largest)
+    samples = from_batch(generate(spec, 0, "train", 0, 5000))
+    assert np.abs(samples.input).max() <= of_inputs(spec).largest
+    assert np.abs(samples.target).max() <= of_targets(spec).largest
