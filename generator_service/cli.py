@@ -50,4 +50,4 @@ def serve(
     if files is not None:
         learn_files(read_files(files))
     read_problems(*problems or ())
-    server.run(host, port, workers, known().files, embedded=embedded)
+    server.run(host, port, workers, embedded=embedded, files=known().files)

@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.process import BaseProcess
 
@@ -34,7 +34,7 @@ WORKERS_GRACE_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
 
 
-def run(host: str, port: int, workers: int, files: list[File], *, embedded: int | None) -> None:
+def run(host: str, port: int, workers: int, *, embedded: int | None, files: Sequence[File] = ()) -> None:
     """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes. Every worker process
     reads the problem files as they are now.
 
@@ -73,7 +73,7 @@ def run(host: str, port: int, workers: int, files: list[File], *, embedded: int 
     server.run(sockets=[listener])
 
 
-def worker_app(files: list[File]) -> object:
+def worker_app(files: Sequence[File]) -> object:
     """The service in a process of its own, which ends when its parent does."""
     from matstream.generator_service.service.app import create_app
 

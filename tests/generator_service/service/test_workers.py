@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from matstream.generator_service.stream import generate
+from matstream.shared import problems
 from matstream.shared.spec import StreamSpec
 from matstream.trainer.client import StreamError, stream
 
@@ -115,3 +116,20 @@ def test_any_worker_sends_the_same_bytes(service):
 def test_a_folder_for_the_metrics_of_other_programs_is_of_no_effect(start_server, name):
     server = start_server(from_nothing=True, **{name: "/nowhere"})
     assert metric(server.url, "workers") == 1
+
+
+def test_a_worker_that_is_replaced_knows_a_problem_file_as_it_was(start_server, tmp_path, problems_forgotten):
+    """Else one service would give two answers to one request, once the file has been edited."""
+    file = tmp_path / "times.py"
+    code = "import matstream\n@matstream.operation(target=lambda m, n: (m, n))\ndef times(a):\n    return 3 * a\n"
+    file.write_text(code)
+    service = start_server(embedded=False, workers=2, MATSTREAM_PROBLEMS=str(file))
+    until(lambda: metric(service.url, "workers") == 2)
+    problems.read_problems(file)
+    spec = StreamSpec(operation="times", dim=2)
+    file.write_text(code.replace("3", "4"))
+    for worker in workers(service):
+        worker.send_signal(signal.SIGKILL)
+    until(lambda: metric(service.url, "worker_starts_total") >= 3)
+    found = list(stream(service.url, spec, 0, "train", 0, 100, request_samples=5, patience=60))
+    assert sum(batch.num_rows for batch in found) == 100
