@@ -16,6 +16,11 @@ from matstream.shared import problems
 from matstream.shared.spec import StreamSpec
 from matstream.trainer.client import StreamError, stream
 
+TIMES = """import matstream
+@matstream.operation(target=lambda m, n: (m, n))
+def times(a):
+    return 3 * a
+"""
 SPEC = StreamSpec(operation="add,eigenvalues", dim="2-4", max_abs=25)
 
 
@@ -121,13 +126,12 @@ def test_a_folder_for_the_metrics_of_other_programs_is_of_no_effect(start_server
 def test_a_worker_that_is_replaced_knows_a_problem_file_as_it_was(start_server, tmp_path, problems_forgotten):
     """Else one service would give two answers to one request, once the file has been edited."""
     file = tmp_path / "times.py"
-    code = "import matstream\n@matstream.operation(target=lambda m, n: (m, n))\ndef times(a):\n    return 3 * a\n"
-    file.write_text(code)
+    file.write_text(TIMES)
     service = start_server(embedded=False, workers=2, MATSTREAM_PROBLEMS=str(file))
     until(lambda: metric(service.url, "workers") == 2)
     problems.read_problems(file)
     spec = StreamSpec(operation="times", dim=2)
-    file.write_text(code.replace("3", "4"))
+    file.write_text(TIMES.replace("3", "4"))
     for worker in workers(service):
         worker.send_signal(signal.SIGKILL)
     until(lambda: metric(service.url, "worker_starts_total") >= 3)
