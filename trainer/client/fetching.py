@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import provenance, schema
-from matstream.trainer.client.retries import PATIENCE, Batches, Numerics, Replicas, StreamError, sample_bytes
+from matstream.trainer.client.replicas import PATIENCE, Batches, Numerics, Replicas, StreamError, sample_bytes
 
 Streamed: TypeAlias = abc.Generator[pa.RecordBatch, None, None]
 

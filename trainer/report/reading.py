@@ -14,8 +14,8 @@ from matstream.shared.spec import IntRange, StreamSpec
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.report.published_results import Published, published
 from matstream.trainer.runs.folder import METRICS, SCORES
+from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.runs.metrics import read_metrics
-from matstream.trainer.runs.recipe import recipe_of
 from matstream.trainer.runs.results import read_result, read_scores, read_spec, read_studies
 
 Floats = NDArray[np.float64]

@@ -10,8 +10,8 @@ from matstream.shared.files import written_aside
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints, checksums
 from matstream.trainer.runs.folder import CARD, CONFIG, MODEL, OF_MODEL, SUMS, WEIGHTS
+from matstream.trainer.runs.kept_recipe import keep_problems
 from matstream.trainer.runs.model_card import edited, written
-from matstream.trainer.runs.recipe import keep_problems
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:

@@ -14,7 +14,7 @@ from matstream.trainer.model.transformer import Transformer, build
 from matstream.trainer.recipes.reading import differences
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
-from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.runs.weights import tables_of_words
 from matstream.trainer.tokens.tokens import Tokens
 

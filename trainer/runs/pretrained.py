@@ -21,7 +21,7 @@ from matstream.trainer.recipes.reading import differences
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.folder import CONFIG, MODEL, RECIPE
-from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.tokens.magnitudes import of_inputs
 
 BATCH = 1_000  # matrices predicted at a time

@@ -22,7 +22,7 @@ from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs import folder as folders
 from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, PROBLEMS, RECIPE, RESULT
 from matstream.trainer.runs.initial_weights import start_from
-from matstream.trainer.runs.recipe import keep_problems, recipe_of
+from matstream.trainer.runs.kept_recipe import keep_problems, recipe_of
 
 MAX_NAME = 200  # bytes of a run's name, which is part of the names of files
 BF16_WIDTH = 256  # from this width on, bf16 is faster on processors that have it (docs/LOG.md)

@@ -27,7 +27,7 @@ from matstream.trainer.learning.training_state import Position
 from matstream.trainer.recipes.reading import recipe_names
 from matstream.trainer.recipes.recipe import FetchSection
 from matstream.trainer.runs import checkpoints
-from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.runs.run import prepare
 from matstream.trainer.tokens.tasks import tasks_of
 from tests.commands import Forked, finish, forked, started

@@ -11,7 +11,7 @@ from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import flat, from_batch
 from matstream.trainer.recipes.reading import RECIPES, load_recipe, read_recipe, recipe_names, write_recipe
-from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.tokens.magnitudes import of_inputs, of_targets
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

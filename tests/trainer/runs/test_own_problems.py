@@ -13,7 +13,7 @@ from matstream.shared.errors import UserError
 from matstream.trainer.recipes.reading import read_recipe, write_recipe
 from matstream.trainer.runs import run as runs
 from matstream.trainer.runs.folder import PROBLEMS
-from matstream.trainer.runs.recipe import keep_problems, recipe_of
+from matstream.trainer.runs.kept_recipe import keep_problems, recipe_of
 
 FILE = """import matstream
 

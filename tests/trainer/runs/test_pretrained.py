@@ -21,7 +21,7 @@ from matstream.trainer.recipes.reading import read_recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.export import export
 from matstream.trainer.runs.initial_weights import start_from
-from matstream.trainer.runs.recipe import recipe_of
+from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.scoring.answers import answers
 from tests.trainer.checksums import sign
 

@@ -7,7 +7,7 @@ import pytest
 from matstream.shared import problems
 from matstream.shared.errors import UserError
 from matstream.trainer.recipes.reading import read_recipe, write_recipe
-from matstream.trainer.runs.recipe import keep_problems, recipe_of
+from matstream.trainer.runs.kept_recipe import keep_problems, recipe_of
 
 
 def test_two_problem_files_of_one_name_are_both_kept(tmp_path, problems_forgotten):
