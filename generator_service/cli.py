@@ -15,7 +15,7 @@ def serve(
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=256))] = 1,
     problems: list[str] | None = None,
     embedded: Annotated[int | None, Parameter(show=False)] = None,
-    files: Annotated[int | None, Parameter(show=False)] = None,
+    sources: Annotated[int | None, Parameter(show=False)] = None,
 ) -> None:
     """Serve streams over HTTP until interrupted.
 
@@ -38,16 +38,16 @@ def serve(
     embedded
         For a program that starts the service as its child: the file descriptor to which the service writes
         its URL, and which it then closes. The service ends when its standard input closes.
-    files
-        For such a program too: the descriptor of a file of problem files, as written by write_files.
+    sources
+        For such a program too: the descriptor of a file of problem files, as write_sources writes it.
     """
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)  # only for our own workers; read when prometheus_client is imported
     with loading():
         from matstream.generator_service.service import server
-        from matstream.shared.problems import known, learn_files, read_files, read_problems
+        from matstream.shared.problems import known, learn_only, read_problems, read_sources
 
-    if files is not None:
-        learn_files(read_files(files))
+    if sources is not None:
+        learn_only(read_sources(sources))
     read_problems(*problems or ())
-    server.run(host, port, workers, embedded=embedded, files=known().files)
+    server.run(host, port, workers, embedded=embedded, sources=known().sources)

@@ -90,8 +90,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         """Let the next iteration go on from a state. Raises ValueError if the state is of another stream, or,
         with several workers, of another batch size."""
         for key, value in self._identity().items():
-            if state[key] != value:
-                raise ValueError(f"{key}={state[key]!r}: must be {value!r}, as in this dataset")
+            if state.get(key) != value:
+                raise ValueError(f"{key}={state.get(key)!r}: must be {value!r}, as in this dataset")
         if state["workers"] > 1 and state["block"] != self._block:
             raise ValueError(
                 f"batch_size={self._batch_size}: with several workers, must be as it was when they stopped"
@@ -101,7 +101,8 @@ class Dataset(IterableDataset[tuple[Tensor, Tensor]]):
         self._goes_on = next(share, None) is not None  # else another epoch begins
 
     def _identity(self) -> dict[str, Any]:
-        return {"spec": self._spec.canonical(), **self._samples.model_dump()}
+        about = {"spec": self._spec.canonical(), "problems": self._spec.definitions.hash}
+        return {**about, **self._samples.model_dump()}
 
     def _cut(self, share: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, int]]:
         """The inputs and targets still to be served, as they are given out, and how many samples each

@@ -15,23 +15,25 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from matstream.shared.arrays import real_numbers
-from matstream.shared.errors import Problem, RefusedError, first_line
+from matstream.shared.errors import Problem, RefusedError, one_line, raised, shortened
 from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.problems import Structure, register
+from matstream.shared.problems import Structure, marked_before, register
 from matstream.shared.structures import STRUCTURES
 
 Function = Callable[[Floats], Any]
+Draw = Callable[[float, int, int, int], Floats]  # (scale, m, n, count) -> inputs (count, m, w)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TRIED = 7  # samples with which a function is tried
 _TIMED = 256  # samples with which its cost is measured
-_SLOW = 1e6  # nanoseconds a sample from which fewer do
+_SLOW = 1e4  # nanoseconds over m·n from which fewer samples do
 _SIZES = ((2, 2), (3, 2), (2, 3), (4, 4), (5, 5), (8, 8), (1, 2), (1, 4), (4, 1))  # m and n that are tried
 _ENOUGH = 3  # sizes that a function takes, until which others are tried
 
@@ -58,15 +60,20 @@ def operation(
     with `square`, symmetric ones with `symmetric`. The operation has the name of the function, or `name`; the
     first line of the function's docstring says what it computes.
 
+    An operand with one column, beside the first, is a vector, to which no structure applies. A symmetric
+    operation has one operand.
+
     `residual` (inputs, targets) -> (B,) says how far each target is from the answer, and a sample is drawn
     again if that is over `residual_bound`. Without them the residual is NaN. A sample whose target is not
     finite is always drawn again. `more` are other fields of matstream.shared.operation.Operation, such as
     `deviation`, from which errors are computed; by default predictions are scored by their relative l1 error.
 
     The function is tried at sizes from 2×2 to 8×8, and with vectors, until it has taken three of them; it may
-    raise an error for the others. Its arrays must not be written to. Raises UserError for a name that is not
-    allowed, and if the function takes no size, or returns a wrong shape, no real numbers, or something else
-    for the same sample in another batch."""
+    raise an error for the others, or return nothing finite. It is tried on uniform entries in [−10, 10]; if
+    it takes none of these, on matrices of the structures that its file has marked before it, on positive
+    definite ones, and on whole numbers from 1 to 9. Its arrays must not be written to. Raises UserError for a
+    name that is not allowed, and if the function takes nothing of this, or returns a wrong shape, no real
+    numbers, or something else for the same sample in another batch."""
 
     def mark(function: Function) -> Function:
         own = name or function.__name__
@@ -77,8 +84,8 @@ def operation(
                 own,
                 f"residual_bound={residual_bound!r}: must be a number from 0 on, and needs `residual`",
             )
-        shapes = operands or (lambda m, n: ((m, n),))
         needs = "symmetric" if symmetric else "square" if square else "general"
+        sized = partial(_sized, "operation", own)
 
         def answers(inputs: Floats) -> Answers:
             targets = _called("operation", own, "answers", function, inputs)
@@ -98,20 +105,23 @@ def operation(
             **{
                 "input_form": {"general": "A (m×n)", "square": "A (n×n)"}.get(needs, "symmetric A (n×n)"),
                 "target_form": about,
-                "operands": lambda m, n: tuple(Operand(*shape) for shape in shapes(m, n)),
-                "parts": lambda m, n: (Part(own, *target(m, n)),),
+                "operands": partial(_operands, own, operands, symmetric),
+                "parts": lambda m, n: (Part(own, *sized("target", target, 2, m, n)),),
                 "needs": needs,
                 "target": answers,
                 "residual_bound": residual_bound,
                 "cost": cubic(0.0),
-                "magnitudes": lambda usual, largest, m, n: _magnitudes(made, usual, largest, m, n),
+                "magnitudes": lambda usual, largest, m, n: (usual, largest),  # until it is tried
                 **more,
             }
         )
-        sizes = _try(own, made)
-        if "cost" not in more:
-            made = _with_cost(made, *max(sizes, key=math.prod))
-        register({own: made}, {})
+        draw, sizes = _tried(own, made)
+        found: dict[str, Any] = {
+            "cost": cubic(_nanoseconds(made, draw, *max(sizes, key=math.prod))),
+            "magnitudes": partial(_magnitudes, made, draw),
+        }
+        made = replace(made, **(found | more))
+        register(own, made)
         return function
 
     return mark
@@ -123,10 +133,11 @@ def structure(
     """Mark a function of uniforms (B, words) in (0, 1), m and n that returns matrices (B, m, n) as a
     structure.
 
-    `words` maps m and n to the number of uniforms that one matrix takes. The function is tried as those of
-    operations are. Raises UserError for a name that is not allowed, and if the function takes no size, or
-    returns a wrong shape, numbers that are not real and finite, or something else for the same sample in
-    another batch."""
+    `words` maps m and n to the number of uniforms that one matrix takes. The matrices A of symmetric
+    operations are (A + Aᵀ)/2 of those that the function returns. It is tried at the sizes at which operations
+    are. Raises UserError for a name that is not allowed, and if the function takes no size, or returns a
+    wrong shape, numbers that are not real and finite, or something else for the same sample in another
+    batch."""
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         own = name or function.__name__
@@ -141,9 +152,9 @@ def structure(
                 raise _refused("structure", own, f"returned numbers that are not finite for m={m}, n={n}")
             return found
 
-        made = Structure(words, draw)
+        made = Structure(lambda m, n: _sized("structure", own, "words", words, 1, m, n)[0], draw)
         _try_structure(own, made)
-        register({}, {own: made})
+        register(own, made)
         return function
 
     return mark
@@ -166,13 +177,47 @@ def _called(what: str, name: str, result: str, function: Callable[..., Any], *ar
     given = [_readonly(argument) if isinstance(argument, np.ndarray) else argument for argument in arguments]
     try:
         found = function(*given)
-    except Exception as error:
-        said = f"raised {type(error).__name__}: {first_line(error)}"
-        raise FailedError([Problem(what, name, said)]) from error
+    except (Exception, SystemExit) as error:
+        raise FailedError([Problem(what, name, f"raised {raised(error)}")]) from error
     try:
         return np.add(real_numbers(found, result), 0.0, order="C")
     except ValueError as error:
-        raise _refused(what, name, str(error)) from None
+        raise _refused(what, name, one_line(str(error))) from None
+
+
+def _sized(
+    what: str, name: str, part: str, function: Callable[..., Any], count: int, *dims: int
+) -> tuple[int, ...]:
+    """The whole numbers that a user's function returns for m and n, `count` of them. Raises FailedError if it
+    raises, RefusedError if it returns something else."""
+    try:
+        found = function(*dims)
+    except (Exception, SystemExit) as error:
+        raise FailedError([Problem(what, name, f"its `{part}` raised {raised(error)}")]) from error
+    numbers = found if isinstance(found, tuple | list) else (found,)
+    if len(numbers) != count or not all(isinstance(k, int | np.integer) and k >= 1 for k in numbers):
+        said = f"its `{part}` returned {shortened(found)} for m={dims[0]}, n={dims[1]}"
+        raise _refused(what, name, f"{said}: must be {count} whole numbers from 1 on")
+    return tuple(map(int, numbers))
+
+
+def _operands(
+    name: str, shapes: Callable[[int, int], Iterable[Any]] | None, symmetric: bool, m: int, n: int
+) -> tuple[Operand, ...]:
+    """The operands of a user's operation, one matrix (m, n) if it says nothing of them."""
+    if shapes is None:
+        return (Operand(m, n),)
+    try:
+        given = list(shapes(m, n))
+    except (Exception, SystemExit) as error:
+        raise FailedError([Problem("operation", name, f"its `operands` raised {raised(error)}")]) from error
+    found = [_sized("operation", name, "operands", lambda *_, shape=shape: shape, 2, m, n) for shape in given]
+    if len({rows for rows, _ in found}) != 1 or (symmetric and len(found) > 1):
+        rule = "one of a symmetric operation" if symmetric else "of one number of rows, since side by side"
+        raise _refused("operation", name, f"its `operands` returned {shortened(given)}: must be {rule}")
+    return tuple(
+        Operand(rows, cols, vector=cols == 1 and place > 0) for place, (rows, cols) in enumerate(found)
+    )
 
 
 def _readonly(array: Floats) -> Floats:
@@ -181,26 +226,74 @@ def _readonly(array: Floats) -> Floats:
     return view
 
 
-def _drawn(made: Operation, scale: float, m: int, n: int, count: int) -> Floats:
-    """Uniform inputs (count, m, w), to try an operation with."""
-    matrices = np.random.default_rng(0).uniform(-scale, scale, (count, *made.input_shape(m, n)))
-    return (matrices + matrices.swapaxes(1, 2)) / 2 if made.symmetric else matrices
+def _draws(made: Operation) -> list[Draw]:
+    """The ways to draw inputs (count, m, w) of a scale with which an operation is tried."""
+    rng = np.random.default_rng
+
+    def uniform(scale: float, m: int, n: int, count: int) -> Floats:
+        return rng(0).uniform(-scale, scale, (count, *made.input_shape(m, n)))
+
+    def structured(own: Structure, scale: float, m: int, n: int, count: int) -> Floats:
+        parts = [
+            own.draw(rng(i).uniform(size=(count, own.words(operand.rows, operand.cols))), *operand[:2])
+            for i, operand in enumerate(made.operands(m, n))
+        ]
+        return np.concatenate(parts, axis=2)
+
+    def definite(scale: float, m: int, n: int, count: int) -> Floats:
+        half = uniform(math.sqrt(scale), m, n, count)
+        return half @ half.swapaxes(1, 2) if half.shape[1] == half.shape[2] else np.abs(half)
+
+    def whole(scale: float, m: int, n: int, count: int) -> Floats:
+        return rng(0).integers(1, 10, (count, *made.input_shape(m, n))).astype(np.float64)
+
+    return [uniform, *(partial(structured, own) for own in marked_before()), definite, whole]
 
 
-def _try(name: str, made: Operation) -> list[tuple[int, int]]:
-    """Try an operation at small sizes; return those that it takes."""
+def _tried(name: str, made: Operation) -> tuple[Draw, list[tuple[int, int]]]:
+    """Try an operation at small sizes; return the first way to draw inputs of which it takes any, and the
+    sizes that it takes."""
 
-    def one(m: int, n: int) -> None:
-        inputs = _drawn(made, 10.0, m, n, _TRIED)
+    def one(draw: Draw, m: int, n: int) -> None:
+        inputs = draw(10.0, m, n, _TRIED)
+        before = inputs.copy()
         targets = made.target(inputs).targets
+        if not np.array_equal(inputs, before):
+            raise _refused("operation", name, "wrote to its inputs: must not")
         wrong = made.wrong_shape(targets, m, n)
         if wrong is not None:
             raise _refused("operation", name, wrong)
         if not np.isfinite(targets).any():
-            raise _refused("operation", name, f"returned no finite number for m={m}, n={n}")
+            said = f"returned no finite number for m={m}, n={n}"
+            raise FailedError([Problem("operation", name, said)])
         _check_alone("operation", name, lambda part, m, n: made.target(part).targets, inputs, m, n)
+        _check_deviation(name, made, inputs, targets)
 
-    return _taken(one, square=made.square)
+    failed = None
+    for draw in _draws(made):
+        symmetric = partial(_symmetric, draw) if made.symmetric else draw
+        try:
+            return symmetric, _taken(partial(one, symmetric), square=made.square)
+        except FailedError as error:
+            failed = failed or error
+    assert failed is not None
+    raise failed
+
+
+def _symmetric(draw: Draw, scale: float, m: int, n: int, count: int) -> Floats:
+    matrices = draw(scale, m, n, count)
+    return (matrices + matrices.swapaxes(1, 2)) / 2
+
+
+def _check_deviation(name: str, made: Operation, inputs: Floats, targets: Floats) -> None:
+    """Raise RefusedError if the `deviation` of the targets from themselves is not three batches."""
+    try:
+        parts = [real_numbers(part, "arrays") for part in made.deviation(inputs, targets, targets)]
+        fits = len(parts) == 3 and all(len(part) == len(targets) for part in parts)
+    except (Exception, SystemExit) as error:
+        raise _refused("operation", name, f"its `deviation` raised {raised(error)}") from error
+    if not fits:
+        raise _refused("operation", name, "its `deviation` must return a Deviation of three arrays (B, …)")
 
 
 def _try_structure(name: str, made: Structure) -> None:
@@ -244,25 +337,23 @@ def _check_alone(
         raise _refused(what, name, f"{said}: must depend on that sample alone, to the last bit")
 
 
-def _with_cost(made: Operation, m: int, n: int) -> Operation:
-    """The operation with its cost, measured on this machine at one size."""
-    inputs = _drawn(made, 10.0, m, n, _TIMED)
-    nanoseconds = _nanoseconds(made, inputs[:_TRIED])
-    if nanoseconds < _SLOW:
-        nanoseconds = _nanoseconds(made, inputs)
-    return replace(made, cost=cubic(nanoseconds / (m * n)))
+def _nanoseconds(made: Operation, draw: Draw, m: int, n: int) -> float:
+    """How long a target takes on this machine, over m·n."""
+    for count in (_TRIED, _TIMED):
+        inputs = draw(10.0, m, n, count)
+        begun = time.perf_counter_ns()
+        made.target(inputs)
+        found = (time.perf_counter_ns() - begun) / (count * m * n)
+        if found > _SLOW:  # a slow function is not called with many samples
+            break
+    return found
 
 
-def _nanoseconds(made: Operation, inputs: Floats) -> float:
-    """How long the target of a sample takes."""
-    begun = time.perf_counter_ns()
-    made.target(inputs)
-    return (time.perf_counter_ns() - begun) / len(inputs)
-
-
-def _magnitudes(made: Operation, usual: float, largest: float, m: int, n: int) -> tuple[float, float]:
+def _magnitudes(
+    made: Operation, draw: Draw, usual: float, largest: float, m: int, n: int
+) -> tuple[float, float]:
     """How large targets are, estimated from samples."""
-    sizes = [np.abs(made.target(_drawn(made, scale, m, n, 256)).targets) for scale in (usual, largest)]
+    sizes = [np.abs(made.target(draw(scale, m, n, 256)).targets) for scale in (usual, largest)]
     finite = [size[np.isfinite(size) & (size > 0)] for size in sizes]
     if not all(map(len, finite)):
         return usual, largest

@@ -51,6 +51,12 @@ def first_line(error: BaseException) -> str:
     return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
 
 
+def raised(error: BaseException) -> str:
+    """An error's type and the first line of its message."""
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if str(error) else name
+
+
 def conflict(field: str, value: object, reason: str) -> PydanticCustomError:
     """The error that a validator raises if a rule over several fields is broken; `field` is to blame."""
     about = {"said": f"{field}={value!r}: {reason}", "field": field, "value": value, "reason": reason}
@@ -61,6 +67,10 @@ def explain(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list
     """Turn pydantic's errors (`ValidationError.errors()`) about a model into problems a person can act on."""
     problems = []
     for item in errors:
+        error = item.get("ctx", {}).get("error")
+        if isinstance(error, RefusedError):  # raised by a user's own function, say
+            problems += error.problems
+            continue
         field = ".".join(str(part) for part in item["loc"]) or "request"
         value: object = item["input"]
         message = item["msg"].removeprefix("Value error, ")

@@ -22,10 +22,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import RLock
+from traceback import extract_tb
 from types import ModuleType
 from typing import IO, Generic, NamedTuple, TypeVar
 
-from matstream.shared.errors import UserError, first_line
+from matstream.shared.errors import UserError, raised
 from matstream.shared.operation import Floats, Operation
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.structures import STRUCTURES
@@ -45,6 +47,14 @@ class File(NamedTuple):
     def digest(self) -> str:
         """A hash of its content, 16 hex digits."""
         return hashlib.sha256(self.content).hexdigest()[:16]
+
+
+class Source(NamedTuple):
+    """A file, and the names that mean what it says; other names in it may mean something else."""
+
+    file: File
+    operations: list[str]
+    structures: list[str]
 
 
 @dataclass(frozen=True)
@@ -83,22 +93,33 @@ class Definitions:
         )
 
     @property
-    def sources(self) -> dict[str, File | None]:
+    def by_name(self) -> dict[str, File | None]:
         """The file of each, by what it is and its name, like "operation gcd"."""
         return {f"operation {name}": found.file for name, found in self.operations.items()} | {
             f"structure {name}": found.file for name, found in self.structures.items()
         }
 
     @property
-    def files(self) -> list[File]:
-        """The files that they came from, by their hashes."""
-        found = {file.digest: file for file in self.sources.values() if file is not None}
-        return [file for _, file in sorted(found.items())]
+    def sources(self) -> list[Source]:
+        """The files that they came from, by their hashes, each with its names. What is marked in a program
+        has none."""
+        files = {file.digest: file for file in self.by_name.values() if file is not None}
+        return [
+            Source(
+                file,
+                [name for name, found in self.operations.items() if found.file == file],
+                [name for name, found in self.structures.items() if found.file == file],
+            )
+            for _, file in sorted(files.items())
+        ]
 
     @property
     def hash(self) -> str | None:
-        """The hash of the file that they came from, or the hashes of several, separated by commas."""
-        return ",".join(file.digest for file in self.files) or None
+        """The hash of the file that they came from; of several files, what came from which."""
+        files = {called: file.digest for called, file in sorted(self.by_name.items()) if file is not None}
+        if len(set(files.values())) < 2:
+            return next(iter(files.values()), None)
+        return ",".join(f"{called} {digest}" for called, digest in files.items())
 
 
 @dataclass
@@ -109,11 +130,13 @@ class _Reading:
     found: Definitions
 
 
-_known = Definitions()  # what names mean, unless a file that is being read or `meaning` says otherwise
+_NONE = Definitions()
+_known = _NONE  # what names mean, unless a file that is being read or `meaning` says otherwise
 _by_digest: dict[str, Definitions] = {}  # of each file that was read, since a file is executed once
-_reading: list[_Reading] = []
 _environment = ""  # the value of MATSTREAM_PROBLEMS whose files were read
-_meaning: ContextVar[Definitions] = ContextVar("_meaning", default=_known)
+_lock = RLock()  # of all of these
+_reading: ContextVar[tuple[_Reading, ...]] = ContextVar("_reading", default=())
+_meaning: ContextVar[Definitions] = ContextVar("_meaning", default=_NONE)
 
 
 def known() -> Definitions:
@@ -121,7 +144,7 @@ def known() -> Definitions:
     the files of the environment."""
     _read_environment()
     found = _known
-    for reading in _reading:
+    for reading in _reading.get():
         found |= reading.found
     return found | _meaning.get()
 
@@ -167,18 +190,19 @@ def read_problems(*places: str | os.PathLike[str]) -> None:
     Raises UserError, in one sentence, for a file that cannot be read, for a name that two of them define, and
     for a function that raises, returns a wrong shape or no finite number, or gives the same sample another
     result in another batch."""
-    _read_environment()
-    learn(_read(os.fspath(place)) for place in places)
+    with _lock:
+        _read_environment()
+        _learn([_read(os.fspath(place)) for place in places])
 
 
-def learn(found: Iterable[tuple[str, Definitions]]) -> None:
+def _learn(found: Iterable[tuple[str, Definitions]]) -> None:
     """Let names mean these definitions from now on; each is said where it was found. Raises UserError if two
     of them are of one name."""
     global _known
     learned: dict[str, tuple[str, File | None]] = {}
-    together = Definitions()
+    together = _NONE
     for place, definitions in found:
-        for called, file in definitions.sources.items():
+        for called, file in definitions.by_name.items():
             before, other = learned.setdefault(called, (place, file))
             if other != file:
                 raise UserError(f"{called}: is defined by {before} and by {place}: must be by one of them")
@@ -186,64 +210,92 @@ def learn(found: Iterable[tuple[str, Definitions]]) -> None:
     _known |= together
 
 
-def register(operations: dict[str, Operation], structures: dict[str, Structure]) -> None:
-    """Define operations and structures in the file that is being read, or if there is none in the program
-    itself, where what is marked again replaces what was there. Raises UserError if the file has defined them
+def register(name: str, made: Operation | Structure) -> None:
+    """Define an operation or a structure in the file that is being read, or if there is none in the program
+    itself, where what is marked again replaces what was there. Raises UserError if the file has defined it
     already."""
     global _known
-    file = _reading[-1].file if _reading else None
-    made = Definitions(
-        {name: Definition(operation, file) for name, operation in operations.items()},
-        {name: Definition(structure, file) for name, structure in structures.items()},
-    )
-    if not _reading:
-        _known |= made
+    reading = next(reversed(_reading.get()), None)
+    file = None if reading is None else reading.file
+    if isinstance(made, Operation):
+        defined = Definitions(operations={name: Definition(made, file)})
+    else:
+        defined = Definitions(structures={name: Definition(made, file)})
+    if reading is None:
+        with _lock:
+            _known |= defined
         return
-    twice = made.sources.keys() & _reading[-1].found.sources.keys()
+    twice = defined.by_name.keys() & reading.found.by_name.keys()
     if twice:
         raise UserError(f"{twice.pop()}: exists already, in the same file: choose another name")
-    _reading[-1].found |= made
+    reading.found |= defined
+
+
+def marked_before() -> list[Structure]:
+    """The structures that the file which is being read has defined so far."""
+    return [found.made for reading in _reading.get()[-1:] for found in reading.found.structures.values()]
 
 
 def definitions_of(file: File, place: str) -> Definitions:
     """What a file defines. It is executed, unless one of the same content was; names go on meaning what they
     meant. Raises UserError, in which the file is called `place`."""
-    found = _by_digest.get(file.digest)
-    if found is None:
-        found = next((each.found for each in _reading if each.file.digest == file.digest), None)
-    if found is None:
-        found = _by_digest[file.digest] = _executed(file, place)
+    with _lock:
+        found = _by_digest.get(file.digest)
+        if found is None:
+            found = next((each.found for each in _reading.get() if each.file.digest == file.digest), None)
+        if found is None:
+            found = _by_digest[file.digest] = _executed(file, place)
+        return found
+
+
+def definitions_from(sources: Iterable[Source]) -> Definitions:
+    """What the names of these sources mean. Raises UserError as `definitions_of` does."""
+    found = _NONE
+    for file, operations, structures in sources:
+        defined = definitions_of(file, str(file.path))
+        found |= Definitions(
+            {name: defined.operations[name] for name in operations},
+            {name: defined.structures[name] for name in structures},
+        )
     return found
 
 
-def learn_files(files: Iterable[File]) -> None:
-    """Let names mean what these files define, and not what the environment says. Raises UserError as
-    `read_problems` does."""
-    global _environment
-    _environment = os.environ.get(VARIABLE, "")
-    learn((str(file.path), definitions_of(file, str(file.path))) for file in files)
+def learn_only(sources: Iterable[Source]) -> None:
+    """Let names mean what these sources say, and not what the environment says. Raises UserError as
+    `definitions_of` does."""
+    global _known, _environment
+    with _lock:
+        _environment = os.environ.get(VARIABLE, "")
+        _known = definitions_from(sources)
 
 
-def write_files(files: Iterable[File]) -> IO[bytes]:
-    """The files in a temporary one, which has no name, for a child process to read."""
+def write_sources(sources: Iterable[Source]) -> IO[bytes]:
+    """The sources in a temporary file, which has no name, for a child process to read."""
     temporary = TemporaryFile()  # noqa: SIM115
-    temporary.write(json.dumps([(str(file.path), file.content.decode("latin-1")) for file in files]).encode())
+    written = [(str(path), content.decode("latin-1"), *names) for (path, content), *names in sources]
+    temporary.write(json.dumps(written).encode())
     temporary.seek(0)
     return temporary
 
 
-def read_files(descriptor: int) -> list[File]:
-    """The files that `write_files` wrote, from the descriptor of the temporary one, which is closed."""
+def read_sources(descriptor: int) -> list[Source]:
+    """The sources that `write_sources` wrote, from the descriptor of its file, which is closed."""
     with open(descriptor, "rb") as temporary:
-        return [File(Path(path), content.encode("latin-1")) for path, content in json.load(temporary)]
+        return [
+            Source(File(Path(path), content.encode("latin-1")), *names)
+            for path, content, *names in json.load(temporary)
+        ]
 
 
 def _read_environment() -> None:
-    """Read the files that the environment names, if it has named others or none before."""
+    """Read the files that the environment names, if it has named others or none before. A file that is being
+    read knows only what it has defined itself, and what was known before."""
     global _environment
     named = os.environ.get(VARIABLE, "")
-    if named != _environment:
-        learn([_read(place) for place in named.split(os.pathsep) if place])
+    if named == _environment or _reading.get():
+        return
+    with _lock:
+        _learn([_read(place) for place in named.split(os.pathsep) if place])
         _environment = named
 
 
@@ -280,31 +332,39 @@ def _executed(file: File, place: str) -> Definitions:
     module = ModuleType(f"matstream_problems_{file.digest}")
     module.__file__ = str(file.path)
     sys.modules[module.__name__] = module  # dataclasses in the file, for example, look it up
-    reading = _Reading(file, Definitions())
-    _reading.append(reading)
+    reading = _Reading(file, _NONE)
+    token = _reading.set((*_reading.get(), reading))
     try:
         code = compile(file.content, file.path, "exec")
-        _check_alone(file)
+        _check_imports(file)
         with redirect_stdout(sys.stderr):  # what it prints must not stand among samples
             exec(code, vars(module))
-        if reading.found == Definitions():
+        if reading.found == _NONE:
             raise UserError("it marks no operation and no structure")
     except BaseException as error:
         del sys.modules[module.__name__]
         if isinstance(error, Exception | SystemExit):
-            said = (
-                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-            )
-            raise UserError(f"problem file {place}: {said}") from error
+            raise UserError(f"problem file {place}: {_said(error, file)}") from error
         raise
     finally:
-        _reading.pop()
+        _reading.reset(token)
     return reading.found
 
 
-def _check_alone(file: File) -> None:
+def _said(error: BaseException, file: File) -> str:
+    """What went wrong in a file, and in which line of it."""
+    if isinstance(error, UserError):
+        return str(error)
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file.path)]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{raised(error)}{where}"
+
+
+def _check_imports(file: File) -> None:
     """Raise UserError if a file imports another one beside it: a run keeps only this one, and its generator
     reads only this one."""
+    if file.path.parent.name in ("site-packages", "dist-packages"):
+        return  # what is beside it is installed
     for node in ast.walk(ast.parse(file.content)):
         if isinstance(node, ast.ImportFrom) and node.level:
             raise UserError("it imports from its own package: must be one file, which works alone")

@@ -25,8 +25,8 @@ from matstream.shared.operation import Operation, Shape
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.problems import (
     Definitions,
-    File,
-    definitions_of,
+    Source,
+    definitions_from,
     known,
     meaning,
     operations,
@@ -248,14 +248,19 @@ class StreamSpec(BaseModel):
     )
 
     _definitions: Definitions = PrivateAttr()
+    _operations: dict[str, Operation] = PrivateAttr()
 
     def model_post_init(self, _: Any) -> None:
         self._definitions = known().only(self.operation, self.structure)
+        own = self._definitions.operations
+        self._operations = {
+            name: own[name].made if name in own else OPERATIONS[name] for name in self.operation
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A process that unpickles it reads the files of its definitions, which are functions, if need be."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return _unpickled, (type(self), fields, self.definitions.files)
+        return _unpickled, (type(self), fields, self.definitions.sources)
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -273,9 +278,15 @@ class StreamSpec(BaseModel):
         self._structure_fits(symmetric)
         return self
 
+    def have_vectors(self) -> bool:
+        """Whether inputs have vectors, to which no structure applies."""
+        dims = self.extreme_dims()[1]
+        return any(a.vector for operation in self.operations.values() for a in operation.operands(*dims))
+
     def _structure_fits(self, symmetric: list[str]) -> None:
-        if self.own_structure is not None:  # it draws its entries itself; only noise depends on the scale
-            for field, idle in (("coefficients", True), ("scale", not self.noise)):
+        if self.own_structure is not None:  # it draws its entries itself, but vectors and noise have a scale
+            vectors = self.have_vectors()
+            for field, idle in (("coefficients", not vectors), ("scale", not vectors and not self.noise)):
                 value = self.fields().get(field)
                 if value is not None and idle:
                     raise conflict(
@@ -305,8 +316,7 @@ class StreamSpec(BaseModel):
     @property
     def operations(self) -> dict[str, Operation]:
         """Its operations by name, sorted."""
-        own = self._definitions.operations
-        return {name: own[name].made if name in own else OPERATIONS[name] for name in self.operation}
+        return self._operations
 
     @property
     def own_structure(self) -> OwnStructure | None:
@@ -354,11 +364,8 @@ class StreamSpec(BaseModel):
         return json.dumps(self.fields(), separators=(",", ":"), allow_nan=False)
 
 
-def _unpickled(model: type[StreamSpec], fields: dict[str, Any], files: list[File]) -> StreamSpec:
-    definitions = Definitions()
-    for file in files:
-        definitions |= definitions_of(file, str(file.path))
-    with meaning(definitions):
+def _unpickled(model: type[StreamSpec], fields: dict[str, Any], sources: list[Source]) -> StreamSpec:
+    with meaning(definitions_from(sources)):
         return model.model_validate(fields)
 
 

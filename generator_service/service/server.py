@@ -23,7 +23,7 @@ from matstream.generator_service.service.connections import Connection, in_origi
 from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.logs import configuration, log_requests, logger
 from matstream.shared.errors import Problem, RefusedError, UserError, explain
-from matstream.shared.problems import File, learn_files
+from matstream.shared.problems import Source, learn_only
 
 # for streams to finish after SIGTERM, so that the service ends within 5 seconds even on a busy machine; with
 # several workers, their parent takes up to half a second to tell them
@@ -34,7 +34,7 @@ WORKERS_GRACE_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
 
 
-def run(host: str, port: int, workers: int, *, embedded: int | None, files: Sequence[File] = ()) -> None:
+def run(host: str, port: int, workers: int, *, embedded: int | None, sources: Sequence[Source] = ()) -> None:
     """Serve until SIGINT or SIGTERM; also, if `embedded`, until standard input closes. Every worker process
     reads the problem files as they are now.
 
@@ -47,7 +47,7 @@ def run(host: str, port: int, workers: int, *, embedded: int | None, files: Sequ
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     listener = _listen(host, port)
     config = uvicorn.Config(
-        partial(worker_app, files),
+        partial(worker_app, sources),
         factory=True,
         http=Connection,
         ws="none",  # uvicorn would log the targets of WebSockets as they come
@@ -73,11 +73,11 @@ def run(host: str, port: int, workers: int, *, embedded: int | None, files: Sequ
     server.run(sockets=[listener])
 
 
-def worker_app(files: Sequence[File]) -> object:
+def worker_app(sources: Sequence[Source]) -> object:
     """The service in a process of its own, which ends when its parent does."""
     from matstream.generator_service.service.app import create_app
 
-    learn_files(files)
+    learn_only(sources)
     sys.setswitchinterval(SWITCH_SECONDS)
     parent = multiprocessing.parent_process()
     if parent is not None:

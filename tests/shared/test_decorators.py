@@ -164,3 +164,76 @@ def test_an_operation_and_a_structure_may_have_one_name():
     batch = drawn(structure="mine")
     assert batch.input.max() < 1
     np.testing.assert_array_equal(batch.input, batch.target)
+
+
+def test_an_operation_may_take_only_positive_definite_matrices_or_whole_numbers():
+    """A sample for which it returns nothing finite is drawn again."""
+    mark(np.linalg.cholesky, square=True, symmetric=True)
+    assert drawn(dim=3, spectrum="positive").target.shape == (50, 3, 3)
+    table = np.full(100, np.nan)
+    table[1:10] = np.arange(9)
+    mark(lambda a: table[np.clip(a[:, :1, :1].astype(int), 0, 99)], target=lambda m, n: (1, 1))
+    assert drawn(scale=9).attempt.any()
+
+
+def test_an_operation_is_tried_on_the_structures_of_its_file(tmp_path):
+    (tmp_path / "digits.py").write_text(
+        "import numpy as np\nimport matstream\n"
+        "@matstream.structure(words=lambda m, n: m * n)\n"
+        "def digits(u, m, n):\n    return 20 + np.floor(3 * u).reshape(-1, m, n)\n"
+        "@matstream.operation(target=lambda m, n: (m, n))\n"
+        "def looked_up(a):\n"
+        "    return np.vectorize({20: 1.0, 21: 2.0, 22: 5.0}.__getitem__)(a.astype(int))\n"
+    )
+    matstream.read_problems(tmp_path / "digits.py")
+    batch = drawn(operation="looked_up", structure="digits")
+    assert set(batch.target.ravel()) == {1, 2, 5}
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"target": lambda m, n: (m / 2, n)}, r"its `target` returned \(1\.0, 2\) for m=2, n=2: must be 2"),
+        ({"target": lambda m, n: 1 // 0}, "its `target` raised ZeroDivisionError"),
+        ({"target": (1, 1)}, "its `target` raised TypeError"),
+        (
+            {"operands": lambda m, n: (m, n)},
+            "its `operands` returned 2 for m=2, n=2: must be 2 whole numbers",
+        ),
+        (
+            {"operands": lambda m, n: [(m, n), (m + 1, n)]},
+            "its `operands` returned .*: must be of one number",
+        ),
+        (
+            {"operands": lambda m, n: [(n, n), (n, n)], "symmetric": True},
+            "its `operands` returned .*: must be one of a symmetric operation",
+        ),
+        ({"deviation": lambda i, t, p: p - t}, r"its `deviation` must return a Deviation of three arrays"),
+        ({"deviation": lambda i, t: 1}, r"its `deviation` raised TypeError"),
+    ],
+)
+def test_what_is_wrong_beside_the_function_is_one_sentence_too(how, said):
+    with pytest.raises(UserError, match=rf"^operation='mine': {said}"):
+        mark(lambda a: a, **how)
+
+
+def test_a_function_that_writes_to_its_inputs_by_another_library_is_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(UserError, match=r"^operation='mine': wrote to its inputs: must not"):
+        mark(lambda a: torch.from_numpy(a).abs_().numpy())
+
+
+def test_a_vector_beside_a_matrix_has_no_structure_and_has_a_scale():
+    mark(
+        lambda a: np.linalg.solve(a[:, :, :-1], a[:, :, -1:]),
+        square=True,
+        target=lambda m, n: (n, 1),
+        operands=lambda m, n: ((n, n), (n, 1)),
+    )
+    assert drawn(structure="circulant", dim=3).input.shape == (50, 3, 4)
+    matstream.structure(words=lambda m, n: m * n, name="tiny")(
+        lambda u, m, n: 1e-3 * (1 + u).reshape(-1, m, n)
+    )
+    batch = drawn(operation="matvec", structure="tiny", scale=5, dim=3)
+    assert np.abs(batch.input[:, :, :3]).max() < 0.01
+    assert 1 < np.abs(batch.input[:, :, 3]).max() <= 5

@@ -3,6 +3,7 @@
 import pickle
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_a_file_is_kept_as_it_was_when_it_was_read(read, tmp_path):
     content = (tmp_path / "mine.py").read_bytes()
     (tmp_path / "mine.py").unlink()
     definitions = StreamSpec(operation="mine", dim=2).definitions
-    assert [file.content for file in definitions.files] == [content]
+    assert [source.file.content for source in definitions.sources] == [content]
 
 
 @pytest.mark.parametrize("place", ["nowhere.py", "no.such.module", "matstream_is_no_such"])
@@ -187,7 +188,7 @@ def test_two_files_that_are_read_together_must_not_define_one_name(tmp_path, pro
         problems.read_problems(*places)
     for place in places:  # but the later one wins
         problems.read_problems(place)
-    assert b"2 * np.trace" in StreamSpec(operation="mine", dim=2).definitions.files[0].content
+    assert b"2 * np.trace" in StreamSpec(operation="mine", dim=2).definitions.sources[0].file.content
 
 
 @pytest.mark.parametrize(
@@ -245,12 +246,54 @@ def test_a_spec_brings_its_file_into_another_process(read, tmp_path, monkeypatch
     assert "mine" not in problems.operations()
 
 
+def test_a_mixture_of_files_stays_what_it_was_in_another_process(read, tmp_path, monkeypatch):
+    """Both files define one of its names, and the order of their hashes must not decide."""
+    rows = """
+        @matstream.structure(words=lambda m, n: m * n)
+        def rows(u, m, n):
+            return u.reshape(-1, m, n)
+    """
+    hashes = set()
+    for factor in range(2, 6):
+        read(GOOD + textwrap.dedent(rows), name="both.py")
+        read(GOOD.replace("return ", f"return {factor} * "))
+        spec = StreamSpec(operation="mine", dim=2, structure="rows")
+        found = pickle.loads(pickle.dumps(spec))
+        with generators(None, spec.definitions.sources) as urls:
+            [served] = stream(urls, spec, 0, "train", 0, 9)
+        expected = from_batch(generate(spec, 0, "train", 0, 9)).target
+        np.testing.assert_array_equal(from_batch(generate(found, 0, "train", 0, 9)).target, expected)
+        np.testing.assert_array_equal(from_batch(served).target, expected)
+        hashes.add(spec.definitions.hash)
+    assert len(hashes) == 4
+
+
+def test_files_may_be_read_by_several_threads(tmp_path, problems_forgotten):
+    for i in range(8):
+        code = GOOD.replace("mine", f"mine_{i}") + "import time\ntime.sleep(0.05)\n"
+        (tmp_path / f"{i}.py").write_text("import numpy as np\nimport matstream\n" + code)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda i: problems.read_problems(tmp_path / f"{i}.py"), range(8)))
+    found = problems.known().by_name
+    assert {found[f"operation mine_{i}"].path.name for i in range(8)} == {f"{i}.py" for i in range(8)}
+
+
+def test_of_a_file_of_the_environment_that_fails_nothing_is_kept(tmp_path, monkeypatch, problems_forgotten):
+    """Even if it tries its problems before it fails."""
+    code = GOOD + "matstream.sample('mine', dim=2)\nassert False, 'no'\n"
+    (tmp_path / "mine.py").write_text("import numpy as np\nimport matstream\n" + code)
+    monkeypatch.setenv(problems.VARIABLE, str(tmp_path / "mine.py"))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"mine\.py: AssertionError: no \(line 8\)"):
+            StreamSpec(operation="mine", dim=2)
+
+
 def test_a_generator_of_ones_own_reads_the_file_as_it_was(read, tmp_path):
     """Not as it is when the generator starts, or starts again; and whatever its name."""
     read(GOOD, name="a:b.py")
     spec = StreamSpec(operation="mine", dim=2)
     (tmp_path / "a:b.py").unlink()
-    with generators(None, spec.definitions.files) as urls:
+    with generators(None, spec.definitions.sources) as urls:
         [found] = stream(urls, spec, 0, "train", 0, 9)
     expected = generate(spec, 0, "train", 0, 9)
     np.testing.assert_array_equal(from_batch(found).target, from_batch(expected).target)
@@ -261,7 +304,7 @@ def test_files_of_the_environment_are_read_once(read, tmp_path, monkeypatch):
     copy = tmp_path / "copy.py"
     copy.write_bytes(Path(tmp_path / "mine.py").read_bytes())
     monkeypatch.setenv(problems.VARIABLE, f"{tmp_path / 'mine.py'}:{copy}")
-    assert len(StreamSpec(operation="mine", dim=2).definitions.files) == 1
+    assert len(StreamSpec(operation="mine", dim=2).definitions.sources) == 1
 
 
 def test_two_sides_with_different_files_refuse_each_other(read, start_server, here, tmp_path):

@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from urllib.parse import urlsplit
 
 from matstream.shared.errors import UserError
-from matstream.shared.problems import File, write_files
+from matstream.shared.problems import Source, write_sources
 from matstream.shared.spec import MAX_DIM, MAX_INDEX
 
 MAX_PAUSE = 30.0  # seconds: the longest pause before it is started again; there is none if it ran longer
@@ -33,28 +33,30 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def generators(urls: Sequence[str] | None, files: Sequence[File] = ()) -> Iterator[Sequence[str]]:
+def generators(urls: Sequence[str] | None, sources: Sequence[Source] = ()) -> Iterator[Sequence[str]]:
     """The generators at `urls`; without any, an embedded one, which reads these problem files and runs until
     the body is done. Raises as `embedded_generator`."""
     if urls:
         yield urls
         return
-    with embedded_generator(files) as url:
+    with embedded_generator(sources) as url:
         yield [url]
 
 
 @contextmanager
-def embedded_generator(files: Sequence[File] = ()) -> Iterator[str]:
+def embedded_generator(sources: Sequence[Source] = ()) -> Iterator[str]:
     """Run a generator on this machine until the body is done, and yield its URL. Raises UserError if it does
     not start."""
     ended = threading.Event()
-    child, url = _start(0, files, ended)
+    child, url = _start(0, sources, ended)
     if not url:
         _let_go(child)
         failed = child.returncode > 0
         when = ": the reason is printed above" if failed else f" within {START_SECONDS:g} seconds"
         raise UserError(f"the embedded generator did not start{when}")
-    keeper = threading.Thread(target=_keep_alive, args=(child, url, files, ended), name="matstream-embedded")
+    keeper = threading.Thread(
+        target=_keep_alive, args=(child, url, sources, ended), name="matstream-embedded"
+    )
     keeper.start()
     try:
         yield url
@@ -64,7 +66,7 @@ def embedded_generator(files: Sequence[File] = ()) -> Iterator[str]:
 
 
 def _keep_alive(
-    child: subprocess.Popen[bytes], url: str, files: Sequence[File], ended: threading.Event
+    child: subprocess.Popen[bytes], url: str, sources: Sequence[Source], ended: threading.Event
 ) -> None:
     """Until `ended` is set, start the generator again, at the address it had, whenever it dies or hangs."""
     pause, started = 0.0, time.monotonic()
@@ -77,7 +79,7 @@ def _keep_alive(
             return
         started = time.monotonic()
         try:
-            child, _ = _start(urlsplit(url).port or 0, files, ended)
+            child, _ = _start(urlsplit(url).port or 0, sources, ended)
         except OSError as error:  # no memory for it, say: the loop finds the old one ended, and tries again
             logger.warning("the embedded generator cannot be started: %s", error.strerror)
     _let_go(child)
@@ -128,7 +130,9 @@ def _let_go(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _start(port: int, files: Sequence[File], ended: threading.Event) -> tuple[subprocess.Popen[bytes], str]:
+def _start(
+    port: int, sources: Sequence[Source], ended: threading.Event
+) -> tuple[subprocess.Popen[bytes], str]:
     """Start a generator, and return it with its URL, or with "" if it did not start in time or before `ended`
     was set.
 
@@ -136,7 +140,7 @@ def _start(port: int, files: Sequence[File], ended: threading.Event) -> tuple[su
     folder (-P), and writes its URL to a pipe of its own, to which nothing else is written. It gets the
     problem files as they were when they were read, whatever has become of them.
     """
-    given = write_files(files) if files else None
+    given = write_sources(sources) if sources else None
     reading, writing = os.pipe()
     command = [
         sys.executable,
@@ -151,7 +155,7 @@ def _start(port: int, files: Sequence[File], ended: threading.Event) -> tuple[su
     ]
     passed = [writing]
     if given is not None:
-        command += ["--files", str(given.fileno())]
+        command += ["--sources", str(given.fileno())]
         passed.append(given.fileno())
     # in upper or lower case, both of which it would read as its settings
     environment = {

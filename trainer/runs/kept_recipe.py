@@ -34,18 +34,40 @@ def recipe_of(folder: Path) -> Recipe:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} is not the configuration of a model: its recipe is not an object")
+    kept = _kept_problems(folder)
     try:
-        with meaning(_kept_problems(folder)):
-            return read_recipe(document, {})
+        with meaning(kept):
+            recipe = read_recipe(document, {})
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
+    lost = recipe.stream.definitions.by_name.keys() - kept.by_name.keys()
+    if lost:  # a file of the same name, read otherwise, may be another one
+        raise UserError(f"{folder / PROBLEMS} is not whole: the file of {min(lost)} is missing there")
+    return recipe
+
+
+def check_can_be_kept(recipe: Recipe) -> None:
+    """Raise UserError if copies of its files would not say what the names of a recipe mean."""
+    own = recipe.stream.definitions
+    for called, file in own.by_name.items():
+        if file is None:
+            raise UserError(
+                f"{called}: is marked in the program itself, of which a run keeps no copy: put it into a "
+                "file of its own, and read that by matstream.read_problems, MATSTREAM_PROBLEMS or --problems"
+            )
+        for source in own.sources:
+            if source.file != file and called in definitions_of(source.file, "").by_name:
+                raise UserError(
+                    f"{called}: is defined by {file.path} and by {source.file.path}, and a run would keep "
+                    "both: must be by one of them"
+                )
 
 
 def keep_problems(recipe: Recipe, folder: Path) -> None:
     """Write the user's files that define the operations and the structure of a recipe's stream, and their
     checksums, into the folder of a run or of an exported model, where `recipe_of` reads them."""
     files: dict[str, bytes] = {}
-    for file in recipe.stream.definitions.files:
+    for file, *_ in recipe.stream.definitions.sources:
         stem = re.sub(r"[^\w.-]", "_", file.path.stem)
         others = (f"{stem}-{number}.py" for number in itertools.count(2))
         names = itertools.chain([f"{stem}.py"], others)

@@ -22,7 +22,7 @@ from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs import folder as folders
 from matstream.trainer.runs.folder import CHECKPOINTS, METRICS, PROBLEMS, RECIPE, RESULT
 from matstream.trainer.runs.initial_weights import start_from
-from matstream.trainer.runs.kept_recipe import keep_problems, recipe_of
+from matstream.trainer.runs.kept_recipe import check_can_be_kept, keep_problems, recipe_of
 
 MAX_NAME = 200  # bytes of a run's name, which is part of the names of files
 BF16_WIDTH = 256  # from this width on, bf16 is faster on processors that have it (docs/LOG.md)
@@ -74,12 +74,7 @@ def prepare(
             wanted = read_recipe(document, overrides)
         return Run(folder.name, folder, _same_recipe(written, wanted), found)
     wanted = read_recipe(document, overrides)
-    unkept = [called for called, file in wanted.stream.definitions.sources.items() if file is None]
-    if unkept:
-        raise UserError(
-            f"{unkept[0]}: is marked in the program itself, of which a run keeps no copy: put it into a file "
-            "of its own, and read that with matstream.read_problems, MATSTREAM_PROBLEMS or --problems"
-        )
+    check_can_be_kept(wanted)
     if begun and not overwrite:
         raise UserError(f"the run {folder} exists: go on with it by --resume, or replace it by --overwrite")
     first = {folder / RECIPE, *(folder / PROBLEMS).glob("*")}  # what a run that was killed at once has left
@@ -158,14 +153,15 @@ def _contents(folder: Path) -> tuple[object, ...]:
 
 def _check_same_problems(folder: Path, written: Recipe) -> None:
     """Raise UserError if a name of a run's recipe has come to mean something else than in that run."""
-    now = known().sources
-    for called, file in written.stream.definitions.sources.items():
+    now = known().by_name
+    for called, file in written.stream.definitions.by_name.items():
         given = now.get(called)
         if called in now and (given is None or file is None or given.digest != file.digest):
             where = "this program" if given is None else given.path
             raise UserError(
                 f"{called}: {where} differs from the file that the run to resume keeps in "
-                f"{folder / PROBLEMS}: resume it without naming another, or begin another with --run NAME"
+                f"{folder / PROBLEMS}: resume it without naming another, or after reading that one, or begin "
+                "another run with --run NAME"
             )
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from matstream.shared.errors import RefusedError, UserError, explain
 from matstream.shared.files import turn, written_aside
-from matstream.shared.problems import Definitions, File, meaning
+from matstream.shared.problems import Definitions, Source, meaning
 from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from matstream.trainer.client import Client
 from matstream.trainer.client.embedded import generators
@@ -111,8 +111,8 @@ def examine(planned: Plan, urls: Sequence[str] | None, choice: Choice, *, study:
         for subject in planned.subjects:
             read_studies(subject.place)
     table = []
-    for files, subjects in groupby(planned.subjects, key=_files):
-        with generators(urls, files) as found, Client(found) as client:
+    for sources, subjects in groupby(planned.subjects, key=_sources):
+        with generators(urls, sources) as found, Client(found) as client:
             table += [
                 _examined(subject, client, choice, kept=not planned.field, study=study)
                 for subject in subjects
@@ -123,12 +123,12 @@ def examine(planned: Plan, urls: Sequence[str] | None, choice: Choice, *, study:
     say("\n".join(str(subject.place / SCORES) for subject in planned.subjects))
 
 
-def _files(subject: Subject) -> list[File]:
+def _sources(subject: Subject) -> list[Source]:
     """The problem files of the streams on which a model is scored."""
     definitions = Definitions()
     for stream in subject.streams:
         definitions |= stream.definitions
-    return definitions.files
+    return definitions.sources
 
 
 def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, study: bool) -> list[float]:
@@ -216,7 +216,9 @@ def _keep(place: Path, stream: StreamSection, choice: Choice, scores: Mapping[st
     """Add scores to those in a folder; they replace scores on the same samples."""
     about = _about(stream, choice)
     with turn(place / SCORES):
-        others = [record for record in read_scores(place) if any(record[key] != about[key] for key in about)]
+        others = [
+            record for record in read_scores(place) if any(record.get(key) != about[key] for key in about)
+        ]
         with written_aside(place / SCORES) as aside:
             aside.write_text(json.dumps([*others, {**about, **scores}], indent=2) + "\n", encoding="utf-8")
 
@@ -243,7 +245,9 @@ def _studied(stream: StreamSection, choice: Choice, found: Sequence[Answers]) ->
 def _about(stream: StreamSection, choice: Choice) -> dict[str, Any]:
     """Which samples, and how they were answered."""
     fields = stream.spec().fields()
-    return {"spec": fields, "seed": stream.seed, "split": choice.split, "constrained": choice.constrained}
+    about = {"spec": fields, "seed": stream.seed, "split": choice.split, "constrained": choice.constrained}
+    own = stream.definitions.hash
+    return about if own is None else {**about, "problems": own}
 
 
 def _named(stream: StreamSection) -> str:

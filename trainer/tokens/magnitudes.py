@@ -13,7 +13,8 @@ _NORMAL = 8.3  # deviations within which the normal variates of a stream stay, f
 
 
 class Magnitudes(NamedTuple):
-    """`largest` bounds the magnitude of every entry; `usual` is the usual magnitude at the smallest scale."""
+    """`largest` bounds the magnitude of every entry, or for a user's own structure or operation estimates
+    this; `usual` is the usual magnitude at the smallest scale."""
 
     usual: float
     largest: float
@@ -24,14 +25,15 @@ def of_inputs(spec: StreamSpec) -> Magnitudes:
     low, high = _scale(spec)
     m, n = spec.extreme_dims()[1]
     noise = spec.noise * high / math.sqrt(3) * _NORMAL
-    if spec.own_structure is not None:
-        own = _of_own(spec.own_structure, m, n)
+    own = Magnitudes(math.inf, 0) if spec.own_structure is None else _of_own(spec.own_structure, m, n)
+    if spec.own_structure is not None and not spec.have_vectors():
         return Magnitudes(own.usual, min(own.largest + noise, spec.max_abs or math.inf))
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
     largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
     if spec.coefficients == "gaussian":
         largest *= _NORMAL / math.sqrt(3)
-    return Magnitudes(low, min(largest + noise, spec.max_abs or math.inf))
+    largest = max(largest, own.largest)
+    return Magnitudes(min(low, own.usual), min(largest + noise, spec.max_abs or math.inf))
 
 
 def of_targets(spec: StreamSpec) -> Magnitudes:

@@ -136,6 +136,25 @@ def test_files_of_any_names_are_kept_side_by_side(problems_forgotten, tmp_path):
     assert recipe_of(tmp_path).stream.definitions.hash == recipe.stream.definitions.hash
 
 
+def test_a_run_without_its_problem_files_does_not_take_others_for_them(write, tmp_path):
+    matstream.read_problems(write(1))
+    run = prepared(tmp_path)
+    run.folder.mkdir()
+    (run.folder / "recipe.toml").write_text(write_recipe(run.recipe))
+    with pytest.raises(UserError, match=r"one/problems is not whole: the file of operation times is missing"):
+        recipe_of(run.folder)
+
+
+def test_a_problem_that_does_not_take_a_recipes_size_is_one_sentence(problems_forgotten, tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "import matstream\n@matstream.operation(target=lambda m, n: (m, n))\n"
+        "def times(a):\n    assert a.shape[1] > 1, 'not of one row'\n    return a\n"
+    )
+    matstream.read_problems(tmp_path / "odd.py")
+    with pytest.raises(UserError, match=r"^operation='times': raised AssertionError: not of one row$"):
+        prepared(tmp_path)
+
+
 def test_a_file_that_is_not_listed_is_not_executed(write, tmp_path):
     matstream.read_problems(write(1))
     run = prepared(tmp_path)
