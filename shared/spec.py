@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
@@ -248,14 +248,9 @@ class StreamSpec(BaseModel):
     )
 
     _definitions: Definitions = PrivateAttr()
-    _operations: dict[str, Operation] = PrivateAttr()
 
     def model_post_init(self, _: Any) -> None:
         self._definitions = known().only(self.operation, self.structure)
-        own = self._definitions.operations
-        self._operations = {
-            name: own[name].made if name in own else OPERATIONS[name] for name in self.operation
-        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A process that unpickles it reads the files of its definitions, which are functions, if need be."""
@@ -313,12 +308,13 @@ class StreamSpec(BaseModel):
         """What those of its names that are not built in meant when it was made."""
         return self._definitions
 
-    @property
+    @cached_property
     def operations(self) -> dict[str, Operation]:
         """Its operations by name, sorted."""
-        return self._operations
+        own = self._definitions.operations
+        return {name: own[name].made if name in own else OPERATIONS[name] for name in self.operation}
 
-    @property
+    @cached_property
     def own_structure(self) -> OwnStructure | None:
         """Its structure, if that is not a built-in one."""
         found = self._definitions.structures.get(self.structure)
