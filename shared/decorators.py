@@ -13,7 +13,7 @@ import inspect
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -171,14 +171,19 @@ def _refused(what: str, name: str, reason: str) -> RefusedError:
     return RefusedError([Problem(what, name, reason)])
 
 
+def _run(what: str, name: str, called: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a user's function returns. Raises FailedError, which calls it `called`, if it raises."""
+    try:
+        return function(*arguments)
+    except (Exception, SystemExit) as error:
+        raise FailedError([Problem(what, name, f"{called}raised {raised(error)}")]) from error
+
+
 def _called(what: str, name: str, result: str, function: Callable[..., Any], *arguments: Any) -> Floats:
     """What a user's function returns, as a new array of real numbers without −0; it cannot write to the
     arrays that it gets. Raises RefusedError if it returns something else, FailedError if it raises."""
     given = [_readonly(argument) if isinstance(argument, np.ndarray) else argument for argument in arguments]
-    try:
-        found = function(*given)
-    except (Exception, SystemExit) as error:
-        raise FailedError([Problem(what, name, f"raised {raised(error)}")]) from error
+    found = _run(what, name, "", function, *given)
     try:
         return np.add(real_numbers(found, result), 0.0, order="C")
     except ValueError as error:
@@ -190,10 +195,7 @@ def _sized(
 ) -> tuple[int, ...]:
     """The whole numbers that a user's function returns for m and n, `count` of them. Raises FailedError if it
     raises, RefusedError if it returns something else."""
-    try:
-        found = function(*dims)
-    except (Exception, SystemExit) as error:
-        raise FailedError([Problem(what, name, f"its `{part}` raised {raised(error)}")]) from error
+    found = _run(what, name, f"its `{part}` ", function, *dims)
     numbers = found if isinstance(found, tuple | list) else (found,)
     if len(numbers) != count or not all(isinstance(k, int | np.integer) and k >= 1 for k in numbers):
         said = f"its `{part}` returned {shortened(found)} for m={dims[0]}, n={dims[1]}"
@@ -207,10 +209,7 @@ def _operands(
     """The operands of a user's operation, one matrix (m, n) if it says nothing of them."""
     if shapes is None:
         return (Operand(m, n),)
-    try:
-        given = list(shapes(m, n))
-    except (Exception, SystemExit) as error:
-        raise FailedError([Problem("operation", name, f"its `operands` raised {raised(error)}")]) from error
+    given = _run("operation", name, "its `operands` ", lambda: list(shapes(m, n)))
     found = [_sized("operation", name, "operands", lambda *_, shape=shape: shape, 2, m, n) for shape in given]
     if len({rows for rows, _ in found}) != 1 or (symmetric and len(found) > 1):
         rule = "one of a symmetric operation" if symmetric else "of one number of rows, since side by side"
@@ -309,7 +308,7 @@ def _try_structure(name: str, made: Structure) -> None:
 def _taken(try_one: Callable[[int, int], None], *, square: bool) -> list[tuple[int, int]]:
     """The first sizes at which a function raises no error. If there is none, raises its first error."""
     taken, failed = [], None
-    for m, n in _sizes(square=square):
+    for m, n in (size for size in _SIZES if size[0] == size[1] or not square):
         try:
             try_one(m, n)
             taken.append((m, n))
@@ -320,10 +319,6 @@ def _taken(try_one: Callable[[int, int], None], *, square: bool) -> list[tuple[i
     if failed is not None and not taken:
         raise failed
     return taken
-
-
-def _sizes(*, square: bool) -> Iterator[tuple[int, int]]:
-    return ((m, n) for m, n in _SIZES if m == n or not square)
 
 
 def _check_alone(

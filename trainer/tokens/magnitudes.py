@@ -22,18 +22,13 @@ class Magnitudes(NamedTuple):
 
 def of_inputs(spec: StreamSpec) -> Magnitudes:
     """The entries of a stream's inputs."""
-    low, high = _scale(spec)
     m, n = spec.extreme_dims()[1]
-    noise = spec.noise * high / math.sqrt(3) * _NORMAL
-    own = Magnitudes(math.inf, 0) if spec.own_structure is None else _of_own(spec.own_structure, m, n)
-    if spec.own_structure is not None and not spec.have_vectors():
-        return Magnitudes(own.usual, min(own.largest + noise, spec.max_abs or math.inf))
-    # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
-    largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
-    if spec.coefficients == "gaussian":
-        largest *= _NORMAL / math.sqrt(3)
-    largest = max(largest, own.largest)
-    return Magnitudes(min(low, own.usual), min(largest + noise, spec.max_abs or math.inf))
+    parts = [] if spec.own_structure is None else [_of_own(spec.own_structure, m, n)]
+    if not parts or spec.have_vectors():
+        parts.append(_of_law(spec, n))
+    largest = max(part.largest for part in parts)
+    largest += spec.noise * _scale(spec)[1] / math.sqrt(3) * _NORMAL
+    return Magnitudes(min(part.usual for part in parts), min(largest, spec.max_abs or math.inf))
 
 
 def of_targets(spec: StreamSpec) -> Magnitudes:
@@ -43,6 +38,16 @@ def of_targets(spec: StreamSpec) -> Magnitudes:
     found = [operation.magnitudes(low, high, m, n) for operation in spec.operations.values()]
     largest = max(largest for _, largest in found)
     return Magnitudes(min(usual for usual, _ in found), min(largest, spec.max_abs or math.inf))
+
+
+def _of_law(spec: StreamSpec, n: int) -> Magnitudes:
+    """The entries of matrices of up to n columns that are drawn by the spec's own laws, without noise."""
+    low, high = _scale(spec)
+    # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
+    largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
+    if spec.coefficients == "gaussian":
+        largest *= _NORMAL / math.sqrt(3)
+    return Magnitudes(low, largest)
 
 
 def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:
