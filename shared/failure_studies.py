@@ -35,6 +35,21 @@ def entries(inputs: Floats, targets: Floats, predictions: Floats, error: Floats)
     }
 
 
+def digits(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> Study:
+    """`entries`, and `by_digit` of whole numbers: the shares of decimal digits that are right, the lowest
+    first, among the numbers that have so many digits; a wrong sign makes all of a number's digits wrong."""
+    true = np.abs(targets)
+    count = len(str(int(true.max(initial=0.0))))
+    same_sign = np.signbit(targets) == np.signbit(predictions)
+    shares = []
+    for place in range(count):
+        unit = 10.0**place
+        has = (true >= unit) | (place == 0)
+        digit, found = ((np.abs(each) // unit) % 10 for each in (targets, predictions))
+        shares.append(share(((digit == found) & same_sign)[has]))
+    return {**entries(inputs, targets, predictions, error), "by_digit": shares}
+
+
 def ranked(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) -> Study:
     """`by_rank` of targets (B, k, 1) whose values are in descending order."""
     return {"by_rank": by_rank(targets[:, :, 0], predictions[:, :, 0])}

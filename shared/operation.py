@@ -63,6 +63,18 @@ class Histogram(NamedTuple):
 
 ENTRIES = Histogram()
 
+# the groups in which the playground shows operations
+Group = Literal[
+    "sums and products",
+    "factorisations",
+    "spectra",
+    "inverses and solves",
+    "graphs",
+    "learning in context",
+    "integers",
+    "your own",
+]
+
 
 def one_matrix(m: int, n: int) -> tuple[Operand, ...]:
     """The operands of an operation on one matrix."""
@@ -72,6 +84,13 @@ def one_matrix(m: int, n: int) -> tuple[Operand, ...]:
 def difference(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:
     """Δ = P−T and R = T."""
     return Deviation(predictions - targets, targets, targets)
+
+
+def exact(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:
+    """A deviation that is 0 where an entry is met, infinite where it is not, and NaN where it is invalid."""
+    delta = np.where(predictions == targets, 0.0, np.where(np.isnan(predictions), np.nan, np.inf))
+    ones = np.ones_like(targets)
+    return Deviation(delta, ones, ones)
 
 
 def linear(nanoseconds: float) -> Callable[[int, int], float]:
@@ -96,14 +115,24 @@ class Operation:
     computed in a second way.
     """
 
-    # what it reads and writes
+    # what people read of it
     input_form: str
     target_form: str
+    group: Group = "your own"
+    about: str = ""  # the docstring of its module, or of a user's function
+
+    # what it reads and writes
     operands: Callable[[int, int], tuple[Operand, ...]] = one_matrix  # side by side in the input
     parts: Callable[[int, int], tuple[Part, ...]]
-    # square: a spec has no `cols`; symmetric: inputs are symmetric, and a spec may choose their `spectrum`
-    needs: Literal["general", "square", "symmetric"] = "general"
+    # square: a spec has no `cols`; symmetric: inputs are symmetric, and a spec may choose their `spectrum`;
+    # positive: they also have no eigenvalue below 0
+    needs: Literal["general", "square", "symmetric", "positive"] = "general"
     invertible: bool = False  # whether inputs must be invertible: always singular structures are refused
+    spare_rows: int | None = None  # how many more rows than columns inputs have at least, if that matters
+    # the structures that come with matstream and that inputs may have, the first by default; (): all
+    structures: tuple[str, ...] = ()
+    # what of inputs (B, m, w) is sent, if the target is computed from more than that
+    shown: Callable[[Floats], Floats] | None = None
 
     # how it is computed, and how the result is checked
     target: Callable[[Floats], Answers]  # of inputs (B, m, w); targets contain no −0: adding 0.0 makes it 0
@@ -135,7 +164,11 @@ class Operation:
 
     @property
     def symmetric(self) -> bool:
-        return self.needs == "symmetric"
+        return self.needs in ("symmetric", "positive")
+
+    @property
+    def positive(self) -> bool:
+        return self.needs == "positive"
 
     def input_shape(self, m: int, n: int) -> Shape:
         """The shape of the whole input."""

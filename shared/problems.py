@@ -30,7 +30,7 @@ from typing import IO, Generic, NamedTuple, TypeVar
 from matstream.shared.errors import UserError, raised
 from matstream.shared.operation import Floats, Operation
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.structures import STRUCTURES
+from matstream.shared.structures import STRUCTURES, parts
 
 VARIABLE = "MATSTREAM_PROBLEMS"
 
@@ -86,10 +86,10 @@ class Definitions:
         return Definitions(self.operations | later.operations, self.structures | later.structures)
 
     def only(self, operations: Iterable[str], structure: str) -> "Definitions":
-        """Those of these operations and of this structure."""
+        """Those of these operations, and of what this structure is made of."""
         return Definitions(
             {name: self.operations[name] for name in operations if name in self.operations},
-            {name: self.structures[name] for name in (structure,) if name in self.structures},
+            {name: self.structures[name] for name in parts(structure) if name in self.structures},
         )
 
     @property

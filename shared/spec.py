@@ -4,10 +4,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -33,12 +34,23 @@ from matstream.shared.problems import (
     structures,
 )
 from matstream.shared.problems import Structure as OwnStructure
+from matstream.shared.structures import (
+    BASES,
+    COMPOSED,
+    CONDITION,
+    MAX_DEPTH,
+    STRUCTURES,
+    parts,
+    prime_within,
+    rules,
+)
 
-Coefficients = Literal["uniform", "gaussian"]
-COEFFICIENTS: tuple[str, ...] = get_args(Coefficients)
+COEFFICIENTS = ("gaussian", "uniform")
 SPECTRA = ("abs_laplace", "gaussian", "laplace", "marchenko_pastur", "positive", "semicircle", "uniform")
+POSITIVE_SPECTRA = ("positive", "abs_laplace", "marchenko_pastur")  # without eigenvalues below 0
 MAX_CONDITION = 1e12
 MAX_DIM = 4096
+MAX_WEIGHT = 10**6
 MAX_INDEX = 2**63 - 1
 MAX_MAGNITUDE = 1e100  # squares of entries stay finite, and every encoding can write them
 
@@ -52,6 +64,45 @@ class IntRange(NamedTuple):
     @property
     def fixed(self) -> bool:
         return self.low == self.high
+
+
+class Mixture(tuple[str, ...]):
+    """Names, sorted, one of which is drawn for each sample. `weights` say how often each is: whole numbers in
+    lowest terms, all 1 where each is as likely."""
+
+    weights: tuple[int, ...]
+
+    def __new__(cls, names: Iterable[str], weights: Iterable[int] | None = None) -> Self:
+        given = list(names)
+        by_name = dict(zip(given, weights or [1] * len(given), strict=True))
+        common = math.gcd(*by_name.values())
+        made = super().__new__(cls, sorted(by_name))
+        made.weights = tuple(by_name[name] // common for name in made)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, tuple):
+            return NotImplemented
+        return tuple(self) == tuple(other) and self.weights == getattr(other, "weights", self._alike)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __getnewargs__(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        return tuple(self), self.weights
+
+    def __str__(self) -> str:
+        """As it is written in a URL."""
+        if self.weights == self._alike:
+            return ",".join(self)
+        return ",".join(f"{name}:{weight}" for name, weight in zip(self, self.weights, strict=True))
+
+    @property
+    def _alike(self) -> tuple[int, ...]:
+        return (1,) * len(self)
 
 
 def _whole(value: Any, allowed: str) -> int:
@@ -125,7 +176,7 @@ def _plain(value: Any) -> Any:
     """A field's value in its canonical form: a number, or a string as it is written in a URL."""
     if isinstance(value, IntRange):
         return value.low if value.fixed else f"{value.low}-{value.high}"
-    return ",".join(value) if isinstance(value, tuple) else value
+    return str(value) if isinstance(value, Mixture) else value
 
 
 @dataclass(frozen=True)
@@ -138,42 +189,60 @@ class _Described:
         return self.make()
 
 
-def _names(names: Callable[[], Collection[str]]) -> tuple[PlainValidator, PlainSerializer, _Described]:
+def _read_mixture(value: Any, names: Collection[str]) -> Mixture:
+    if isinstance(value, Mixture) and set(value) <= set(names):
+        return value
+    allowed = f"one or several of {', '.join(sorted(names))}"
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(a, str) for a in given):
+        raise ValueError(f"must be {allowed}")
+    weights: dict[str, int] = {}
+    for part in (part for each in given for part in each.split(",")):
+        name, colon, weight = part.partition(":")
+        if name not in names:
+            raise ValueError(f"must be {allowed}, separated by commas")
+        if colon and not (re.fullmatch(r"[0-9]{1,7}", weight) and 1 <= int(weight) <= MAX_WEIGHT):
+            raise ValueError(f'must have whole numbers from 1 to {MAX_WEIGHT} as weights, like "{name}:3"')
+        if colon and name in weights:
+            raise ValueError(f"must name {name} once")
+        weights[name] = int(weight or 1)
+    if not weights:
+        raise ValueError(f"must be {allowed}")
+    return Mixture(weights, weights.values())
+
+
+def _mixture(
+    names: Callable[[], Collection[str]],
+) -> tuple[PlainValidator, PlainSerializer, _Described]:
     """Annotations for a field of one or several names, which are looked up when the field is read."""
 
-    def read(value: Any) -> tuple[str, ...]:
-        allowed = sorted(names())
-        parts = [value] if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple | set | frozenset):
-            raise ValueError(f"must be one or several of {', '.join(allowed)}")
-        given = [name for part in parts for name in (part.split(",") if isinstance(part, str) else [part])]
-        if not given or any(not isinstance(name, str) or name not in allowed for name in given):
-            raise ValueError(f"must be one or several of {', '.join(allowed)}, separated by commas")
-        return tuple(sorted(set(given)))
-
     def describe() -> dict[str, Any]:
-        one = f"({'|'.join(sorted(names()))})"
+        one = f"({'|'.join(sorted(names()))})(:[0-9]{{1,7}})?"
         return {"type": "string", "pattern": f"^{one}(,{one})*$"}
 
-    return PlainValidator(read), PlainSerializer(_plain), _Described(describe)
-
-
-def condition_number(structure: str) -> float | None:
-    """The κ of a structure "condition-κ", None for any other."""
-    number = structure.removeprefix("condition-")
-    return None if number == structure else float(number)
+    read = PlainValidator(lambda value: _read_mixture(value, names()))
+    return read, PlainSerializer(_plain), _Described(describe)
 
 
 def _read_structure(value: Any) -> str:
-    allowed = f"must be one of {', '.join(structures())}, or condition-κ with κ from 1 to {MAX_CONDITION:g}"
-    if isinstance(value, str) and value.startswith("condition-"):
-        kappa = _read_number(
-            value.removeprefix("condition-"), allowed.removeprefix("must be "), 1, MAX_CONDITION
-        )
-        return f"condition-{kappa!r}"
-    if value not in structures():
+    given = parts(value) if isinstance(value, str) else []
+    composed = ", ".join(COMPOSED)
+    allowed = (
+        f"must be one of {', '.join(structures())}, or condition-κ with κ from 1 to {MAX_CONDITION:g}; "
+        f"{composed} may be followed by a colon and one of the others"
+    )
+    if not 1 <= len(given) <= MAX_DEPTH:
         raise ValueError(allowed)
-    return str(value)
+    inner = [name for name in structures() if name in BASES or name not in STRUCTURES]
+    for place, name in enumerate(given):
+        if name.startswith(CONDITION):
+            kappa = name.removeprefix(CONDITION)
+            given[place] = f"{CONDITION}{_read_number(kappa, allowed[8:], 1, MAX_CONDITION)!r}"
+        elif name not in (inner if place else structures()):
+            raise ValueError(allowed)
+    if any(name not in COMPOSED for name in given[:-1]):
+        raise ValueError(allowed)
+    return ":".join(given)
 
 
 _whole_or_range = {"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$", "examples": ["5", "5-15"]}
@@ -181,17 +250,19 @@ _number_or_range = {"type": "string", "pattern": "^[0-9.eE+-]+$", "examples": ["
 
 
 def _described_structures() -> dict[str, Any]:
+    one = f"({'|'.join(structures())}|{CONDITION}[0-9.eE+-]+)"
     return {
         "type": "string",
-        "pattern": f"^({'|'.join(structures())}|condition-[0-9.eE+-]+)$",
-        "examples": ["toeplitz", "condition-100"],
+        "pattern": f"^(({'|'.join(COMPOSED)}):){{0,{MAX_DEPTH - 1}}}{one}$",
+        "examples": ["toeplitz", "condition-100", "block_diagonal:toeplitz"],
     }
 
 
 Dim = Annotated[IntRange, PlainValidator(_read_dim), PlainSerializer(_plain), WithJsonSchema(_whole_or_range)]
 Split = Literal["train", "valid", "test"]
-Operations = Annotated[tuple[str, ...], *_names(operations)]
-Spectra = Annotated[tuple[str, ...], *_names(lambda: SPECTRA)]
+Operations = Annotated[Mixture, *_mixture(operations)]
+Spectra = Annotated[Mixture, *_mixture(lambda: SPECTRA)]
+Coefficients = Annotated[Mixture, *_mixture(lambda: COEFFICIENTS)]
 Scale = Annotated[
     float | IntRange, PlainValidator(_read_scale), PlainSerializer(_plain), WithJsonSchema(_number_or_range)
 ]
@@ -202,8 +273,7 @@ Index = Annotated[int, *whole(0, MAX_INDEX)]
 Count = Annotated[int, *whole(1, MAX_INDEX)]
 
 
-def _is_prime(number: int) -> bool:
-    return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
+SEMICIRCLE, UNIFORM = Mixture(["semicircle"]), Mixture(["uniform"])
 
 
 class StreamSpec(BaseModel):
@@ -215,7 +285,8 @@ class StreamSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     operation: Operations = Field(
-        description="One operation, or several separated by commas (drawn per sample).",
+        description="One operation, or several separated by commas: one is drawn for each sample, by weights "
+        'if they are given, as in "add:3,svd:1".',
         examples=["eigenvalues"],
     )
     dim: Dim = Field(
@@ -227,11 +298,14 @@ class StreamSpec(BaseModel):
         examples=["4", "2-6"],
     )
     coefficients: Coefficients = Field(
-        "uniform", description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3."
+        UNIFORM,
+        description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3; of several, one "
+        "is drawn for each sample.",
+        json_schema_extra={"default": "uniform"},
     )
     scale: Scale = Field(10, description='The s of the coefficients: a number, or "1-100" drawn per sample.')
     spectrum: Spectra = Field(
-        ("semicircle",),
+        SEMICIRCLE,
         description="Law of the eigenvalues of symmetric matrices; several are drawn per sample.",
         json_schema_extra={"default": "semicircle"},
     )
@@ -257,28 +331,65 @@ class StreamSpec(BaseModel):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return _unpickled, (type(self), fields, self.definitions.sources)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_operations_ask_for(cls, data: Any) -> Any:
+        """Fill in the structure or the spectrum that an operation needs, where none is given."""
+        if not isinstance(data, dict) or "structure" in data:
+            return data
+        with suppress(ValueError):
+            found = operations()
+            asked = [found[name] for name in _read_mixture(data.get("operation"), found)]
+            structure = next((name for operation in asked for name in operation.structures[:1]), None)
+            if structure is not None:
+                return {**data, "structure": structure}
+            if "spectrum" not in data and any(operation.positive for operation in asked):
+                return {**data, "spectrum": POSITIVE_SPECTRA[0]}
+        return data
+
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        square = [name for name, operation in self.operations.items() if operation.square]
-        symmetric = [name for name, operation in self.operations.items() if operation.symmetric]
+        self._dims_fit()
+        self._spectrum_fits()
+        self._structure_fits()
+        return self
+
+    def _named(self, which: Callable[[Operation], Any]) -> list[str]:
+        """The names of its operations of which something is true."""
+        return [name for name, operation in self.operations.items() if which(operation)]
+
+    def _dims_fit(self) -> None:
+        square = self._named(lambda operation: operation.square)
         if self.cols is not None and square:
             raise conflict("cols", _plain(self.cols), f"is not for {', '.join(square)}: square matrices only")
-        if self.spectrum != ("semicircle",):
-            if not symmetric:
+        spare = self.dim.low - (self.cols or self.dim).high if self.cols else 0
+        for name, operation in self.operations.items():
+            if operation.spare_rows is not None and spare < operation.spare_rows:
+                least = "more rows than" if operation.spare_rows else "at least as many rows as"
+                reason = f"does not fit {name} and dim={_plain(self.dim)}: it takes {least} columns"
+                raise conflict("cols", _plain(self.cols), reason)
+
+    def _spectrum_fits(self) -> None:
+        positive = self._named(lambda operation: operation.positive)
+        if self.spectrum != SEMICIRCLE:
+            if not self._named(lambda operation: operation.symmetric):
                 fitting = ", ".join(name for name, operation in operations().items() if operation.symmetric)
                 raise conflict("spectrum", _plain(self.spectrum), f"is only for {fitting}")
             if self.structure != "none":
                 reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
                 raise conflict("spectrum", _plain(self.spectrum), reason)
-        self._structure_fits(symmetric)
-        return self
+        if positive and self.structure == "none" and not set(self.spectrum) <= set(POSITIVE_SPECTRA):
+            reason = f"has eigenvalues below 0, for which {', '.join(positive)} has no answer"
+            raise conflict(
+                "spectrum", _plain(self.spectrum), f"{reason}: must be of {', '.join(POSITIVE_SPECTRA)}"
+            )
 
     def have_vectors(self) -> bool:
         """Whether inputs have vectors, to which no structure applies."""
         dims = self.extreme_dims()[1]
         return any(a.vector for operation in self.operations.values() for a in operation.operands(*dims))
 
-    def _structure_fits(self, symmetric: list[str]) -> None:
+    def _structure_fits(self) -> None:
         if self.own_structure is not None:  # it draws its entries itself, but vectors and noise have a scale
             vectors = self.have_vectors()
             for field, idle in (("coefficients", not vectors), ("scale", not vectors and not self.noise)):
@@ -287,21 +398,35 @@ class StreamSpec(BaseModel):
                     raise conflict(
                         field, value, f"has no effect with structure={self.structure!r}: leave it out"
                     )
-        reason = None
-        invertible = [name for name, operation in self.operations.items() if operation.invertible]
-        if self.structure == "orthogonal" and symmetric:
-            reason = f"is not for {', '.join(symmetric)}: orthogonal matrices are not symmetric"
-        elif self.structure == "laplacian" and invertible:
-            reason = f"is not for {', '.join(invertible)}: a graph Laplacian is singular"
-        elif self.structure in ("circulant", "laplacian") and self.cols is not None:
-            reason = "takes square matrices only: leave out cols"
-        elif self.structure == "kronecker":
-            ranges = [dims for dims in (self.dim, self.cols) if dims is not None]
-            primes = [k for dims in ranges for k in range(dims.low, dims.high + 1) if _is_prime(k)]
-            if primes:
-                reason = f"needs dimensions with divisors: {primes[0]} is prime"
+            return
+        reason = self._structure_refused()
         if reason is not None:
             raise conflict("structure", self.structure, reason)
+
+    def _structure_refused(self) -> str | None:
+        """Why its structure, which is built in, is not for its other fields; None if it is."""
+        for name, operation in self.operations.items():
+            if operation.structures and self.structure not in operation.structures:
+                return f"is not for {name}: must be {' or '.join(operation.structures)}"
+        if self.structure == "none":
+            return None
+        has = rules(self.structure)
+        for names, wrong, why in (
+            (self._named(lambda a: a.symmetric), not has.symmetric, "such matrices are not symmetric"),
+            (self._named(lambda a: a.positive), not has.positive, "they may have eigenvalues below 0"),
+            (self._named(lambda a: a.invertible), has.singular, "such matrices are singular"),
+        ):
+            if wrong and names:
+                return f"is not for {', '.join(names)}: {why}"
+        if has.square and self.cols is not None:
+            return "takes square matrices only: leave out cols"
+        ranges = [dims for dims in (self.dim, self.cols) if dims is not None and has.divided]
+        for size in (size for dims in ranges for size in range(dims.low, dims.high + 1)):
+            prime = prime_within(self.structure, size)
+            if prime is not None:
+                whose = "" if prime == size else f", of which {size} is made"
+                return f"needs dimensions with divisors: {prime}{whose} is prime"
+        return None
 
     @property
     def definitions(self) -> Definitions:

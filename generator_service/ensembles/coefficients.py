@@ -41,3 +41,9 @@ def choose(uniforms: Floats, low: int, high: int) -> NDArray[np.int64]:
     """Whole numbers from `low` to `high`, all equally likely."""
     number = (low + np.floor(uniforms * (high - low + 1))).astype(np.int64)
     return np.minimum(number, high)
+
+
+def choose_weighted(uniforms: Floats, weights: tuple[int, ...]) -> NDArray[np.int64]:
+    """Whole numbers from 0 on, each as likely as its weight says."""
+    ends = np.cumsum(weights)[:-1] / sum(weights)
+    return np.searchsorted(ends, uniforms, side="right").astype(np.int64)

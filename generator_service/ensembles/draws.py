@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.generator_service.ensembles import spectra
-from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
+from matstream.generator_service.ensembles.coefficients import choose, choose_weighted, coefficients, normal
 from matstream.generator_service.ensembles.structures import structure
 from matstream.shared.operation import Operand, Operation
-from matstream.shared.spec import IntRange, StreamSpec
+from matstream.shared.spec import IntRange, Mixture, StreamSpec
+from matstream.shared.structures import COMPOSED
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp] | slice  # which rows of a table
@@ -35,6 +36,7 @@ class Ensemble(NamedTuple):
 
     operation: str
     spectrum: str
+    coefficients: str
     m: int
     n: int
 
@@ -45,6 +47,7 @@ def row_layout(spec: StreamSpec) -> Row:
     drawn = {
         "operation": len(spec.operation) > 1,
         "spectrum": len(spec.spectrum) > 1,
+        "law": len(spec.coefficients) > 1,
         "rows": not spec.dim.fixed,
         "cols": spec.cols is not None and not spec.cols.fixed,
         "scale": isinstance(spec.scale, IntRange),
@@ -52,11 +55,14 @@ def row_layout(spec: StreamSpec) -> Row:
     choices = [name for name, needed in drawn.items() if needed]
     m, n = spec.extreme_dims()[1]
     # the number of uniforms grows with the dimensions, except for a Kronecker product, whose factors may
-    # shrink, and perhaps for a user's own structure
-    varies = spec.structure == "kronecker" or spec.own_structure is not None
+    # shrink, and perhaps for what is made of others, and for a user's own structure
+    varies = spec.structure.split(":")[0] in COMPOSED or spec.definitions.structures
     dims = _all_dims(spec) if varies else [(m, n)]
-    ensembles = itertools.product(spec.operation, spec.spectrum, dims)
-    free = max(_coefficient_words(spec, Ensemble(op, spectrum, *dim)) for op, spectrum, dim in ensembles)
+    ensembles = itertools.product(spec.operation, spec.spectrum, spec.coefficients, dims)
+    free = max(
+        _coefficient_words(spec, Ensemble(operation, spectrum, law, *dim))
+        for operation, spectrum, law, dim in ensembles
+    )
     shapes = [operation.input_shape(m, n) for operation in spec.operations.values()]
     noise = max(rows * cols for rows, cols in shapes) if spec.noise else 0
     words = len(choices) + free + noise
@@ -76,7 +82,7 @@ class Draws(NamedTuple):
     m: int
     n: int
     exact: Floats  # (B, m, w), what the target is computed from
-    inputs: Floats  # (B, m, w), the same with noise; the same array if there is none
+    inputs: Floats  # (B, m, w), what of it is sent, with noise; the same array if it is sent as it is
 
 
 def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
@@ -95,23 +101,31 @@ def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
             deviation = scale * (spec.noise / math.sqrt(3))
             added = normal(deviation, group[:, layout.noise : layout.noise + size])
             noisy = exact + added.reshape(exact.shape)
-        yield Draws(rows, ensemble.operation, ensemble.m, ensemble.n, exact, noisy)
+        shown = spec.operations[ensemble.operation].shown
+        sent = noisy if shown is None else shown(noisy)
+        yield Draws(rows, ensemble.operation, ensemble.m, ensemble.n, exact, sent)
 
 
 def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Rows, Ensemble]]:
     """The rows of each ensemble, in a fixed order."""
     if layout.choices.keys() <= {"scale"}:
-        yield slice(None), Ensemble(spec.operation[0], spec.spectrum[0], *spec.extreme_dims()[0])
+        yield (
+            slice(None),
+            Ensemble(spec.operation[0], spec.spectrum[0], *spec.coefficients, *spec.extreme_dims()[0]),
+        )
         return
-    operation = _choice(uniforms, layout, "operation", 0, len(spec.operation) - 1)
-    spectrum = _choice(uniforms, layout, "spectrum", 0, len(spec.spectrum) - 1)
+    operation = _drawn_name(uniforms, layout, "operation", spec.operation)
+    spectrum = _drawn_name(uniforms, layout, "spectrum", spec.spectrum)
+    law = _drawn_name(uniforms, layout, "law", spec.coefficients)
     m = _choice(uniforms, layout, "rows", spec.dim.low, spec.dim.high)
     n = m if spec.cols is None else _choice(uniforms, layout, "cols", spec.cols.low, spec.cols.high)
-    ensemble = ((operation * len(spec.spectrum) + spectrum) * (m.max() + 1) + m) * (n.max() + 1) + n
+    kind = (operation * len(spec.spectrum) + spectrum) * len(spec.coefficients) + law
+    ensemble = (kind * (m.max() + 1) + m) * (n.max() + 1) + n
     by_ensemble = np.argsort(ensemble, kind="stable")
     for rows in np.split(by_ensemble, np.flatnonzero(np.diff(ensemble[by_ensemble])) + 1):
         i = rows[0]
-        yield rows, Ensemble(spec.operation[operation[i]], spec.spectrum[spectrum[i]], int(m[i]), int(n[i]))
+        names = spec.operation[operation[i]], spec.spectrum[spectrum[i]], spec.coefficients[law[i]]
+        yield rows, Ensemble(*names, int(m[i]), int(n[i]))
 
 
 def _choice(uniforms: Floats, layout: Row, name: str, low: int, high: int) -> NDArray[np.int64]:
@@ -119,6 +133,13 @@ def _choice(uniforms: Floats, layout: Row, name: str, low: int, high: int) -> ND
     if name not in layout.choices:
         return np.full(len(uniforms), low)
     return choose(uniforms[:, layout.choices[name]], low, high)
+
+
+def _drawn_name(uniforms: Floats, layout: Row, name: str, names: Mixture) -> NDArray[np.int64]:
+    """Places (B,) in a mixture of names, drawn by their weights."""
+    if set(names.weights) == {1}:
+        return _choice(uniforms, layout, name, 0, len(names) - 1)
+    return choose_weighted(uniforms[:, layout.choices[name]], names.weights)
 
 
 def _scale(spec: StreamSpec, layout: Row, uniforms: Floats) -> float | Floats:
@@ -158,8 +179,8 @@ def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: F
     if spec.structure != "none":
         return _structured(spec, ensemble, scale, free)
     if operation.symmetric:
-        return spectra.draw(ensemble.spectrum, spec.coefficients, scale, ensemble.n, free)
-    return coefficients(spec.coefficients, scale, free).reshape(
+        return spectra.draw(ensemble.spectrum, ensemble.coefficients, scale, ensemble.n, free)
+    return coefficients(ensemble.coefficients, scale, free).reshape(
         -1, *operation.input_shape(ensemble.m, ensemble.n)
     )
 
@@ -172,9 +193,9 @@ def _structured(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, fre
         stop = start + _operand_words(spec, operation, operand)
         words, start = free[:, start:stop], stop
         if operand.vector:
-            operands.append(coefficients(spec.coefficients, scale, words)[:, :, None])
+            operands.append(coefficients(ensemble.coefficients, scale, words)[:, :, None])
         else:
             make = structure(spec).draw
             shape = operand.rows, operand.cols
-            operands.append(make(spec.coefficients, scale, *shape, operation.symmetric, words))
+            operands.append(make(ensemble.coefficients, scale, *shape, operation.symmetric, words))
     return operands[0] if len(operands) == 1 else np.concatenate(operands, axis=2)

@@ -6,16 +6,20 @@ law of the free coefficients; `scale` is a number or (B, 1).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
 from matstream.generator_service.ensembles.spectra import mirrored
-from matstream.shared.spec import StreamSpec, condition_number
+from matstream.shared.operations.regression import NOISE
+from matstream.shared.problems import Definition
+from matstream.shared.problems import Structure as OwnStructure
+from matstream.shared.spec import StreamSpec
+from matstream.shared.structures import condition_number, sizes_of_parts
 
 Floats = NDArray[np.float64]
 Scale = float | Floats
@@ -53,34 +57,192 @@ def _banded(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: F
     return np.where(offsets <= width[:, None, None], matrices, 0.0)
 
 
-def _low_rank(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
-    """UVᵀ/√r + D (V = U if symmetric): U (m×r), V (n×r) drawn at scale √s, D diagonal at scale s, the rank r
-    drawn per sample from 1 to max(1, min(m, n)//2). (A spiked model: Johnstone, Ann. Stat. 29, 2001.)"""
+def _free(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """Entries drawn freely, below and on the diagonal if symmetric."""
+    entries = coefficients(law, scale, uniforms)
+    return mirrored(entries, n) if symmetric else entries.reshape(-1, m, n)
+
+
+def _diagonal(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """A diagonal drawn freely, and zeros."""
     k = min(m, n)
-    most = max(1, k // 2)
-    rank = choose(uniforms[:, 0], 1, most)
-    free = np.arange(most) < rank[:, None]  # (B, most): columns of U and V that are in use
-    factors = coefficients(law, np.sqrt(scale), uniforms[:, 1 : uniforms.shape[1] - k])
-    u = factors[:, : m * most].reshape(-1, m, most) * free[:, None]
-    v = u if symmetric else factors[:, m * most :].reshape(-1, n, most)
-    matrices = u @ v.swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
-    matrices[:, np.arange(k), np.arange(k)] += coefficients(law, scale, uniforms[:, uniforms.shape[1] - k :])
-    return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
+    matrices = np.zeros((len(uniforms), m, n))
+    matrices[:, np.arange(k), np.arange(k)] = coefficients(law, scale, uniforms)
+    return matrices
 
 
-def _kronecker(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
-    """B⊗C, with B (p×q) and C (m/p × n/q) drawn at scale √s, symmetric if the product must be; p and q are
-    the largest divisors up to √m and √n. (Van Loan, *The ubiquitous Kronecker product*, 2000.)"""
-    p, q = _divisor(m), _divisor(n)
-    free = coefficients(law, np.sqrt(scale), uniforms)
+def _covariance(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """ΛΛᵀ/√r + Ψ, positive definite: Λ (n×r) drawn at scale √s, its rank r drawn per sample from 1 to max(1,
+    n//2), Ψ diagonal and uniform on [s/10, s]. (Factor analysis: Ghahramani & Hinton, *The EM algorithm for
+    mixtures of factor analyzers*, 1996.)"""
+    factors, rank = _factors(law, scale, [n], _most(n), uniforms[:, : uniforms.shape[1] - n])
+    matrices = factors[0] @ factors[0].swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
+    own = (0.1 + 0.9 * uniforms[:, uniforms.shape[1] - n :]) * scale
+    matrices[:, np.arange(n), np.arange(n)] += own
+    return (matrices + matrices.swapaxes(1, 2)) / 2
+
+
+def _chosen_rank(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """UVᵀ of whole numbers, so that it is exact, whatever the law: U (m×r) and V (n×r) have entries from −f
+    to f, f = max(1, ⌊√s⌋), and the rank r is drawn per sample from 0 to min(m, n). V = U·diag(±1) if
+    symmetric. (Where columns of U or V depend on one another, the rank is less than r.)"""
+    k = min(m, n)
+    rank = choose(uniforms[:, 0], 0, k)
+    most = np.maximum(1.0, np.floor(np.sqrt(scale)))
+    whole = np.minimum(np.floor(uniforms[:, 1:] * (2 * most + 1)), 2 * most) - most
+    u = whole[:, : m * k].reshape(-1, m, k) * (np.arange(k) < rank[:, None])[:, None]
     if symmetric:
-        split = p * (p + 1) // 2
-        left, right = mirrored(free[:, :split], p), mirrored(free[:, split:], m // p)
+        signs = np.where(uniforms[:, 1 + m * k :] < 0.5, -1.0, 1.0)
+        v = u * signs[:, None]
     else:
-        left = free[:, : p * q].reshape(-1, p, q)
-        right = free[:, p * q :].reshape(-1, m // p, n // q)
-    product: Floats = (left[:, :, None, :, None] * right[:, None, :, None, :]).reshape(-1, m, n)
-    return product
+        v = whole[:, m * k :].reshape(-1, n, k)
+    matrices: Floats = u @ v.swapaxes(1, 2) + 0.0  # no −0
+    return matrices
+
+
+def _masked(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """UVᵀ/√r of a rank r from 1 to max(1, min(m, n)//2), U and V drawn at scale √s, whose hidden entries are
+    0. r rows and r columns are seen whole, which determines all others, and each of these is hidden with
+    probability ½. (Candès & Recht, *Exact matrix completion via convex optimization*, 2009.)"""
+    most = _most(min(m, n))
+    words = 1 + most * (m + n)
+    (u, v), rank = _factors(law, scale, [m, n], most, uniforms[:, :words])
+    matrices = u @ v.swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
+    rest = uniforms[:, words:]
+    seen = rest[:, m + n :].reshape(-1, m, n) < 0.5
+    seen |= _smallest(rest[:, :m], rank)[:, :, None] | _smallest(rest[:, m : m + n], rank)[:, None]
+    return np.where(seen, matrices, 0.0)
+
+
+def _smallest(keys: Floats, count: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of each row of keys (B, n) are its `count` (B,) smallest."""
+    last = np.take_along_axis(np.sort(keys, axis=1), count[:, None] - 1, axis=1)
+    return keys <= last
+
+
+def _linear_model(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """Rows (x, y) of y = wᵀx/√(n−1) + e: w and the n−1 entries of x drawn freely, w with deviation 1, the
+    noise e normal with NOISE times the deviation of y. In the last row there is no noise. (The tasks of von
+    Oswald et al., arXiv 2212.07677.)"""
+    features = n - 1
+    weights = coefficients(law, math.sqrt(3), uniforms[:, :features])
+    entries = uniforms[:, features : features + m * features]
+    x = coefficients(law, scale, entries).reshape(len(uniforms), m, features)
+    y = (x * weights[:, None]).sum(axis=2) / math.sqrt(max(1, features))
+    y[:, :-1] += normal(scale * (NOISE / math.sqrt(3)), uniforms[:, features + m * features :])
+    return np.concatenate([x, y[:, :, None]], axis=2)
+
+
+def _whole_numbers(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """Whole numbers from 0 to s−1, all equally likely, whatever the law; s is rounded up."""
+    count = np.ceil(scale)
+    entries = np.minimum(np.floor(uniforms * count), count - 1)
+    return mirrored(entries, n) if symmetric else entries.reshape(-1, m, n)
+
+
+def _factors(
+    law: str, scale: Scale, sizes: list[int], most: int, uniforms: Floats
+) -> tuple[list[Floats], NDArray[np.int64]]:
+    """Factors (B, size, most) drawn at scale √s, of which the first r columns are not 0, and the rank r (B,),
+    drawn from 1 to `most`."""
+    rank = choose(uniforms[:, 0], 1, most)
+    used = (np.arange(most) < rank[:, None])[:, None]
+    drawn = coefficients(law, np.sqrt(scale), uniforms[:, 1:])
+    ends = np.cumsum([size * most for size in sizes])[:-1]
+    parts = np.split(drawn, ends, axis=1)
+    return [part.reshape(-1, size, most) * used for part, size in zip(parts, sizes, strict=True)], rank
+
+
+def _most(k: int) -> int:
+    """The largest rank of a matrix that is said to be of low rank."""
+    return max(1, k // 2)
+
+
+def _low_rank(base: Structure) -> Structure:
+    """UVᵀ/√r + D (V = U if symmetric): U (m×r), V (n×r) drawn at scale √s, D of the base at scale s, diagonal
+    if none is named; the rank r drawn per sample from 1 to max(1, min(m, n)//2). (A spiked model: Johnstone,
+    Ann. Stat. 29, 2001.)"""
+
+    def sizes(m: int, n: int, symmetric: bool) -> list[int]:
+        return [m] if symmetric else [m, n]
+
+    def words(m: int, n: int, symmetric: bool) -> int:
+        factors = _most(min(m, n)) * sum(sizes(m, n, symmetric))
+        return 1 + factors + base.words(m, n, symmetric)
+
+    def draw(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+        stop = uniforms.shape[1] - base.words(m, n, symmetric)
+        of = sizes(m, n, symmetric)
+        factors, rank = _factors(law, scale, of, _most(min(m, n)), uniforms[:, :stop])
+        matrices = factors[0] @ factors[-1].swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
+        matrices += base.draw(law, scale, m, n, symmetric, uniforms[:, stop:])
+        return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
+
+    return Structure(words, draw)
+
+
+def _of_parts(
+    name: str, base: Structure, join: Callable[[list[Floats], int, int], Floats], root: bool = False
+) -> Structure:
+    """Matrices that `join` makes of matrices of the base, whose sizes are those of the parts of `name`, at
+    scale s, or √s with `root`."""
+
+    def shapes(m: int, n: int) -> list[tuple[int, int]]:
+        return list(zip(sizes_of_parts(name, m), sizes_of_parts(name, n), strict=False))
+
+    def words(m: int, n: int, symmetric: bool) -> int:
+        return sum(base.words(*shape, symmetric) for shape in shapes(m, n))
+
+    def draw(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+        ends = np.cumsum([base.words(*shape, symmetric) for shape in shapes(m, n)])[:-1]
+        of = np.sqrt(scale) if root else scale
+        parts = zip(shapes(m, n), np.split(uniforms, ends, axis=1), strict=True)
+        return join([base.draw(law, of, *shape, symmetric, part) for shape, part in parts], m, n)
+
+    return Structure(words, draw)
+
+
+def _kronecker(base: Structure) -> Structure:
+    """B⊗C, with B (p×q) and C (m/p × n/q) of the base at scale √s, symmetric if the product must be; p and q
+    are the largest divisors up to √m and √n. (Van Loan, *The ubiquitous Kronecker product*, 2000.)"""
+
+    def join(parts: list[Floats], m: int, n: int) -> Floats:
+        left, right = parts
+        product: Floats = (left[:, :, None, :, None] * right[:, None, :, None, :]).reshape(-1, m, n)
+        return product
+
+    return _of_parts("kronecker", base, join, root=True)
+
+
+def _kronecker_sum(base: Structure) -> Structure:
+    """B⊗I + I⊗C, with B (p×p) and C (n/p × n/p) of the base; p is the largest divisor up to √n. (Horn &
+    Johnson, *Topics in Matrix Analysis*, section 4.4.)"""
+
+    def join(parts: list[Floats], m: int, n: int) -> Floats:
+        left, right = parts
+        i, j = np.eye(left.shape[1]), np.eye(right.shape[1])
+        first = left[:, :, None, :, None] * j[:, None, :]
+        second = i[:, None, :, None] * right[:, None, :, None, :]
+        total: Floats = (first + second).reshape(-1, m, n) + 0.0  # no −0
+        return total
+
+    return _of_parts("kronecker_sum", base, join)
+
+
+def _block_diagonal(base: Structure) -> Structure:
+    """Two blocks of the base on the diagonal, of half the rows and columns each, the first the larger one if
+    there is an odd one, and zeros. (With compositions of it: Potapczynski et al., *CoLA*, arXiv
+    2309.03060.)"""
+
+    def join(parts: list[Floats], m: int, n: int) -> Floats:
+        matrices = np.zeros((len(parts[0]), m, n))
+        rows, cols = parts[0].shape[1:]
+        matrices[:, :rows, :cols] = parts[0]
+        if len(parts) == 2:
+            matrices[:, rows:, cols:] = parts[1]
+        return matrices
+
+    return _of_parts("block_diagonal", base, join)
 
 
 def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
@@ -132,16 +294,24 @@ def _haar(m: int, n: int, uniforms: Floats) -> Floats:
 
 def structure(spec: StreamSpec) -> Structure:
     """The structure of a spec that has one."""
-    own = spec.own_structure
-    if own is not None:
-        return Structure(lambda m, n, symmetric: own.words(m, n), partial(_own, own.draw))
-    kappa = condition_number(spec.structure)
-    if kappa is None:
-        return _STRUCTURES[spec.structure]
-    return Structure(
-        lambda m, n, symmetric: min(m, n) * (m if symmetric else m + n),
-        lambda *arguments: _conditioned(kappa, *arguments),
-    )
+    return _named(spec.structure, spec.definitions.structures)
+
+
+def _named(name: str, own: Mapping[str, Definition[OwnStructure]]) -> Structure:
+    first, *base = name.split(":", 1)
+    if first in _COMPOSED:
+        make, usual = _COMPOSED[first]
+        return make(_named(base[0], own) if base else usual)
+    if first in own:
+        made = own[first].made
+        return Structure(lambda m, n, symmetric: made.words(m, n), partial(_own, made.draw))
+    kappa = condition_number(first)
+    if kappa is not None:
+        return Structure(
+            lambda m, n, symmetric: min(m, n) * (m if symmetric else m + n),
+            lambda *arguments: _conditioned(kappa, *arguments),
+        )
+    return _STRUCTURES[first]
 
 
 def _own(
@@ -162,33 +332,32 @@ def _triangle_or_all(m: int, n: int, symmetric: bool) -> int:
     return n * (n + 1) // 2 if symmetric else m * n
 
 
-def _kronecker_words(m: int, n: int, symmetric: bool) -> int:
-    p, q = _divisor(m), _divisor(n)
-    return _triangle_or_all(p, q, symmetric) + _triangle_or_all(m // p, n // q, symmetric)
-
-
-def _low_rank_words(m: int, n: int, symmetric: bool) -> int:
-    k = min(m, n)
-    return 1 + max(1, k // 2) * (m if symmetric else m + n) + k
-
+_DIAGONAL = Structure(lambda m, n, symmetric: min(m, n), _diagonal)
 
 _STRUCTURES: dict[str, Structure] = {
     "banded": Structure(lambda m, n, symmetric: 1 + _triangle_or_all(m, n, symmetric), _banded),
+    "chosen_rank": Structure(
+        lambda m, n, symmetric: 1 + min(m, n) * (m + 1 if symmetric else m + n), _chosen_rank
+    ),
     "circulant": Structure(lambda m, n, symmetric: n // 2 + 1 if symmetric else n, _circulant),
-    "kronecker": Structure(_kronecker_words, _kronecker),
+    "covariance": Structure(lambda m, n, symmetric: 1 + _most(n) * n + n, _covariance),
     "laplacian": Structure(lambda m, n, symmetric: 1 + n * (n - 1) // 2, _laplacian),
-    "low_rank": Structure(_low_rank_words, _low_rank),
+    "linear_model": Structure(lambda m, n, symmetric: (n - 1) * (m + 1) + m - 1, _linear_model),
+    "masked": Structure(lambda m, n, symmetric: 1 + (_most(min(m, n)) + 1) * (m + n) + m * n, _masked),
+    "none": Structure(lambda m, n, symmetric: _triangle_or_all(m, n, symmetric), _free),
     "orthogonal": Structure(lambda m, n, symmetric: m * n, _orthogonal),
     "toeplitz": Structure(lambda m, n, symmetric: n if symmetric else m + n - 1, _toeplitz),
+    "whole_numbers": Structure(lambda m, n, symmetric: _triangle_or_all(m, n, symmetric), _whole_numbers),
+}
+# structures that are made of a base, and the base that they have if none is named
+_COMPOSED: dict[str, tuple[Callable[[Structure], Structure], Structure]] = {
+    "block_diagonal": (_block_diagonal, _STRUCTURES["none"]),
+    "kronecker": (_kronecker, _STRUCTURES["none"]),
+    "kronecker_sum": (_kronecker_sum, _STRUCTURES["none"]),
+    "low_rank": (_low_rank, _DIAGONAL),
 }
 
 
 def _gather(free: Floats, places: NDArray[np.intp]) -> Floats:
     """Matrices whose entry (i, j) is free[:, places[i, j]]."""
     return np.take(free, places.reshape(-1), axis=1).reshape(-1, *places.shape)
-
-
-@lru_cache(maxsize=256)
-def _divisor(m: int) -> int:
-    """The largest divisor of m up to √m."""
-    return next(p for p in range(math.isqrt(m), 0, -1) if m % p == 0)

@@ -9,7 +9,8 @@ from matstream.generator_service.ensembles.draws import row_layout
 from matstream.generator_service.stream import default_batch_rows, sample_bytes
 from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.operation import cubic
-from matstream.shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, condition_number, number, whole
+from matstream.shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, number, whole
+from matstream.shared.structures import condition_number
 
 # Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes is in the
 # operation's module.
@@ -70,10 +71,11 @@ def estimated_seconds(spec: StreamSpec) -> float:
 
 def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
     operation = spec.operations[name]
-    if spec.structure == "orthogonal":
-        drawing = _ORTHOGONAL
-    elif condition_number(spec.structure) is not None:
+    parts = spec.structure.split(":")
+    if any(condition_number(part) is not None for part in parts):
         drawing = _CONDITION
+    elif "orthogonal" in parts:
+        drawing = _ORTHOGONAL
     else:
         drawing = _SPECTRUM if operation.symmetric and not _QUICK_SPECTRA.issuperset(spec.spectrum) else 0
     drawn = sum(cubic(drawing)(a.rows, a.cols) for a in operation.operands(m, n) if not a.vector)

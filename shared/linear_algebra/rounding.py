@@ -36,6 +36,18 @@ def distances(values: Floats, null_space: bool) -> Floats:
     return np.minimum(gaps[:, :-1], gaps[:, 1:])
 
 
+def rank_of(values: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The number of singular values (B, k), descending, that are not 0 up to rounding, (B,); and how
+    uncertain it is, (B,): the largest value that counts as 0, or the rounding error if that is larger,
+    divided by the smallest that does not. 0 where all are exactly 0."""
+    least = rounding(values)
+    rank = (values > least).sum(axis=1)
+    padded = np.pad(values, ((0, 0), (1, 1)))  # values[r−1] is padded[r], and values[r], if any, padded[r+1]
+    kept, dropped = (np.take_along_axis(padded, (rank + i)[:, None], axis=1)[:, 0] for i in (0, 1))
+    doubt = np.maximum(dropped, least[:, 0]) / nonzero(kept)
+    return rank, np.where(np.isnan(values[:, 0]), np.nan, np.where(rank == 0, 0.0, doubt))
+
+
 def clear(numbers: Floats, up_to: Floats | float) -> None:
     """Set to 0, in place, each number whose magnitude is at most its rounding error `up_to`."""
     sizes = np.abs(numbers)

@@ -15,6 +15,7 @@ def _sum(inputs: Floats) -> Answers:
 
 
 OPERATION = Operation(
+    group="sums and products",
     input_form="[A B] (m×2n)",
     target_form="A+B (m×n)",
     operands=lambda m, n: (Operand(m, n), Operand(m, n)),

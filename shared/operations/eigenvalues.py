@@ -28,6 +28,7 @@ def _eigenvalues(inputs: Floats) -> Answers:
 
 
 OPERATION = Operation(
+    group="spectra",
     input_form="symmetric A (n×n)",
     target_form="λ, descending (n×1)",
     parts=lambda m, n: (Part("λ", n, 1),),

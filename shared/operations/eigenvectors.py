@@ -63,6 +63,7 @@ def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) 
 
 
 OPERATION = Operation(
+    group="factorisations",
     input_form="symmetric A (n×n)",
     target_form="row 0: λ, descending; rows 1..n: eigenvectors as columns ((n+1)×n)",
     parts=lambda m, n: (Part("λ", 1, n), Part("Q", n, n)),

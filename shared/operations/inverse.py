@@ -39,6 +39,7 @@ def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) 
 
 
 OPERATION = Operation(
+    group="inverses and solves",
     input_form="A (n×n)",
     target_form="A⁻¹ (n×n)",
     parts=lambda m, n: (Part("A⁻¹", n, n),),

@@ -35,6 +35,7 @@ def _signs(length: int, period: int) -> Floats:
 
 
 OPERATION = Operation(
+    group="sums and products",
     input_form="[A B] (m×2n)",
     target_form="AᵀB (n×n)",
     operands=lambda m, n: (Operand(m, n), Operand(m, n)),

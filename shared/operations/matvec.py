@@ -13,6 +13,7 @@ def _product(inputs: Floats) -> Answers:
 
 
 OPERATION = Operation(
+    group="sums and products",
     input_form="[A v] (m×(n+1))",
     target_form="Aᵀv (n×1)",
     operands=lambda m, n: (Operand(m, n), Operand(m, 1, vector=True)),

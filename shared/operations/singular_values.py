@@ -34,6 +34,7 @@ def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) 
 
 
 OPERATION = Operation(
+    group="spectra",
     input_form="A (m×n)",
     target_form="σ, descending (k×1), k = min(m, n)",
     parts=lambda m, n: (Part("σ", min(m, n), 1),),

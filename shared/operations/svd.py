@@ -81,6 +81,7 @@ def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) 
 
 
 OPERATION = Operation(
+    group="factorisations",
     input_form="A (m×n)",
     target_form="row 0: σ, descending; next m rows: U (m×k); next n rows: V (n×k), k = min(m, n)",
     parts=lambda m, n: (Part("σ", 1, min(m, n)), Part("U", m, min(m, n)), Part("V", n, min(m, n))),

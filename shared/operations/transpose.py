@@ -14,6 +14,7 @@ def _transpose(inputs: Floats) -> Answers:
 
 
 OPERATION = Operation(
+    group="sums and products",
     input_form="A (m×n)",
     target_form="Aᵀ (n×m)",
     parts=lambda m, n: (Part("Aᵀ", n, m),),

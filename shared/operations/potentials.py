@@ -1,0 +1,43 @@
+"""L⁺ψ, the potentials of the nodes of an electric network into which the currents ψ flow.
+
+L is the Laplacian of a random weighted graph, whose weights are conductances. In each connected part of the
+graph, the mean of ψ is taken off first, since as much current must leave as enters, and the potentials have
+the mean 0. *Graph Transformers Dream of Electric Flow* (Cheng et al., arXiv 2410.16699).
+"""
+
+import numpy as np
+
+from matstream.shared.linear_algebra.graphs import connections, is_laplacian, made_invertible
+from matstream.shared.linear_algebra.solving import solved
+from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
+from matstream.shared.operations.inverse import BOUND, LARGEST
+
+
+def _potentials(inputs: Floats) -> Answers:
+    """L⁺ψ (B, n, 1) of [L ψ] (B, n, n+1): the solution x of (L + μP)x = ψ − Pψ, where P takes means over
+    connected parts (LAPACK gesv).
+
+    Residual: that of `solve`; NaN where L is no Laplacian.
+    """
+    laplacians, currents = inputs[:, :, :-1], inputs[:, :, -1:]
+    connected = connections(laplacians)
+    invertible, projector = made_invertible(laplacians, connected)
+    alone = connected.sum(axis=2, keepdims=True) == 1
+    balanced = np.where(alone, 0.0, currents - projector @ currents)
+    x, error = solved(invertible, balanced)
+    return Answers(x, np.where(is_laplacian(laplacians), error, np.nan))
+
+
+OPERATION = Operation(
+    group="graphs",
+    input_form="[L ψ] (n×(n+1)), L a Laplacian",
+    target_form="L⁺ψ (n×1)",
+    operands=lambda m, n: (Operand(n, n), Operand(n, 1, vector=True)),
+    parts=lambda m, n: (Part("L⁺ψ", n, 1),),
+    needs="symmetric",
+    structures=("laplacian",),
+    target=_potentials,
+    residual_bound=BOUND,
+    cost=cubic(90),
+    magnitudes=lambda usual, largest, m, n: (usual / (n * largest), LARGEST),
+)
