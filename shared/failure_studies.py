@@ -180,5 +180,6 @@ def _number(value: float) -> float | None:
 
 def off_values(true: Floats, predicted: Floats) -> Floats:
     """The relative l1 error (B,) of predicted λ or σ, (B, k); infinite where all predicted ones are zero."""
-    error = np.abs(predicted - true).sum(axis=1) / np.abs(true).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        error = np.abs(predicted - true).sum(axis=1) / np.abs(true).sum(axis=1)
     return np.where(predicted.any(axis=1), error, np.inf)

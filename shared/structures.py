@@ -71,7 +71,7 @@ def rules(structure: str) -> Rules:
         square=own.square or inner.square,
         symmetric=inner.symmetric,
         positive=inner.positive,
-        singular=inner.singular and first != "low_rank",
+        singular=inner.singular,
         divided=own.divided or inner.divided,
     )
 

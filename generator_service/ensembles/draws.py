@@ -109,10 +109,8 @@ def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
 def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Rows, Ensemble]]:
     """The rows of each ensemble, in a fixed order."""
     if layout.choices.keys() <= {"scale"}:
-        yield (
-            slice(None),
-            Ensemble(spec.operation[0], spec.spectrum[0], *spec.coefficients, *spec.extreme_dims()[0]),
-        )
+        names = spec.operation[0], spec.spectrum[0], spec.coefficients[0]
+        yield slice(None), Ensemble(*names, *spec.extreme_dims()[0])
         return
     operation = _drawn_name(uniforms, layout, "operation", spec.operation)
     spectrum = _drawn_name(uniforms, layout, "spectrum", spec.spectrum)

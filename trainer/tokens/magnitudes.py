@@ -45,7 +45,9 @@ def _of_law(spec: StreamSpec, n: int) -> Magnitudes:
     low, high = _scale(spec)
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
     largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
-    if spec.coefficients == "gaussian":
+    if spec.structure == "whole_numbers":  # whatever the law
+        return Magnitudes(1, max(1, math.ceil(high) - 1))
+    if "gaussian" in spec.coefficients:
         largest *= _NORMAL / math.sqrt(3)
     return Magnitudes(low, largest)
 
