@@ -45,7 +45,7 @@ from matstream.shared.structures import (
     rules,
 )
 
-COEFFICIENTS = ("gaussian", "uniform")
+COEFFICIENTS = ("uniform", "gaussian")
 SPECTRA = ("abs_laplace", "gaussian", "laplace", "marchenko_pastur", "positive", "semicircle", "uniform")
 POSITIVE_SPECTRA = ("positive", "abs_laplace", "marchenko_pastur")  # without eigenvalues below 0
 MAX_CONDITION = 1e12
@@ -298,14 +298,14 @@ class StreamSpec(BaseModel):
         examples=["4", "2-6"],
     )
     coefficients: Coefficients = Field(
-        UNIFORM,
+        default_factory=lambda: UNIFORM,
         description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3; of several, one "
         "is drawn for each sample.",
         json_schema_extra={"default": "uniform"},
     )
     scale: Scale = Field(10, description='The s of the coefficients: a number, or "1-100" drawn per sample.')
     spectrum: Spectra = Field(
-        SEMICIRCLE,
+        default_factory=lambda: SEMICIRCLE,
         description="Law of the eigenvalues of symmetric matrices; several are drawn per sample.",
         json_schema_extra={"default": "semicircle"},
     )
@@ -373,8 +373,8 @@ class StreamSpec(BaseModel):
         positive = self._named(lambda operation: operation.positive)
         if self.spectrum != SEMICIRCLE:
             if not self._named(lambda operation: operation.symmetric):
-                fitting = ", ".join(name for name, operation in operations().items() if operation.symmetric)
-                raise conflict("spectrum", _plain(self.spectrum), f"is only for {fitting}")
+                fitting = [name for name, a in operations().items() if a.symmetric and not a.structures]
+                raise conflict("spectrum", _plain(self.spectrum), f"is only for {', '.join(fitting)}")
             if self.structure != "none":
                 reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
                 raise conflict("spectrum", _plain(self.spectrum), reason)
@@ -424,7 +424,7 @@ class StreamSpec(BaseModel):
         for size in (size for dims in ranges for size in range(dims.low, dims.high + 1)):
             prime = prime_within(self.structure, size)
             if prime is not None:
-                whose = "" if prime == size else f", of which {size} is made"
+                whose = "" if prime == size else f", of which {size} is made,"
                 return f"needs dimensions with divisors: {prime}{whose} is prime"
         return None
 

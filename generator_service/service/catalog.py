@@ -9,13 +9,15 @@ from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
 from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.queries import StreamQuery
 from matstream.shared.encodings import ENCODINGS
+from matstream.shared.operation import Operation
 from matstream.shared.problems import known, operations, structures
-from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
+from matstream.shared.spec import COEFFICIENTS, POSITIVE_SPECTRA, SEMICIRCLE, SPECTRA, StreamSpec
 
 
 def catalog(limits: Limits) -> dict[str, Any]:
     """Operations with their forms, spectra, structures, and those structures for which an answer may not be
-    the only one; parameters; laws; encodings; limits."""
+    the only one; parameters; laws; encodings; limits. `fewer_cols` says how many fewer columns than rows an
+    operation takes at least, null if any number."""
     own = known().operations
     return {
         "operations": {
@@ -23,8 +25,11 @@ def catalog(limits: Limits) -> dict[str, Any]:
                 "input": operation.input_form,
                 "target": operation.target_form,
                 "square": operation.square,
-                "spectra": list(SPECTRA) if operation.symmetric else [],
-                "structures": _structures(name),
+                "group": operation.group,
+                "about": operation.about,
+                "fewer_cols": operation.spare_rows,
+                "spectra": _spectra(operation),
+                "structures": _structures(name, operation),
                 "own": name in own,
                 "not_unique": list(operation.not_unique),
                 "residual_bound": operation.residual_bound,
@@ -41,11 +46,25 @@ def catalog(limits: Limits) -> dict[str, Any]:
     }
 
 
-def _structures(operation: str) -> list[str]:
-    """The structures an operation may have, condition-κ among them as an example."""
+def _spectra(operation: Operation) -> list[str]:
+    """The spectra an operation may have, the usual one first."""
+    if not operation.symmetric or operation.structures:
+        return []
+    if operation.positive:
+        return list(POSITIVE_SPECTRA)
+    return sorted(SPECTRA, key=lambda name: name != SEMICIRCLE[0])
+
+
+def _structures(name: str, operation: Operation) -> list[str]:
+    """The structures an operation may have, the usual one first; condition-κ and one that is made of others
+    are among them as examples."""
+    usual = next(iter(operation.structures), "none")
     fitting = []
-    for structure in (*structures(), "condition-100"):
+    for structure in (*structures(), "condition-100", "block_diagonal:toeplitz"):
+        fields = {"operation": name, "dim": 4, "structure": structure}
+        if operation.spare_rows:
+            fields["cols"] = 4 - operation.spare_rows
         with suppress(ValidationError):  # 4 has divisors, which kronecker needs
-            StreamSpec.model_validate({"operation": operation, "dim": 4, "structure": structure})
+            StreamSpec.model_validate(fields)
             fitting.append(structure)
-    return fitting
+    return sorted(fitting, key=lambda found: found != usual)

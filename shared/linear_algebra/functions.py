@@ -25,6 +25,7 @@ def of_symmetric(function: Callable[[Floats], Floats], a: Floats) -> tuple[Float
     of_values = function(values)
     result = (q * of_values[:, None]) @ q.swapaxes(1, 2)
     result = (result + result.swapaxes(1, 2)) / 2
-    clear(result, ROUNDING * np.abs(of_values).max(axis=1)[:, None, None])
+    size = np.abs(of_values).max(axis=1)
+    clear(result, ROUNDING * np.where(np.isfinite(size), size, 0.0)[:, None, None])
     off = np.sqrt(square_norm(a @ q - q * values[:, None]))
     return result + 0.0, values, off + np.sqrt(square_norm(a)) * off_orthonormal(q)  # no −0

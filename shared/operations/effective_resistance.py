@@ -24,7 +24,7 @@ def _resistances(inputs: Floats) -> Answers:
     invertible, _ = made_invertible(inputs, connected)
     (inverse,) = solve(lambda a: (np.linalg.inv(a),), invertible, [(n, n)])
     diagonal = np.diagonal(inverse, axis1=1, axis2=2)
-    resistances = diagonal[:, :, None] + diagonal[:, None] - inverse - inverse.swapaxes(1, 2)
+    resistances = diagonal[:, :, None] + diagonal[:, None] - (inverse + inverse.swapaxes(1, 2))
     resistances[:, np.arange(n), np.arange(n)] = 0.0
     # over ordered pairs, each edge counts twice, and the diagonal is 0
     foster = np.abs(-(inputs * resistances).sum(axis=(1, 2)) / 2 - (n - 1)) / n

@@ -33,8 +33,5 @@ OPERATION = Operation(
     target=_exponential,
     residual_bound=1e-10,
     cost=cubic(125),
-    magnitudes=lambda usual, largest, m, n: (
-        math.exp(min(math.sqrt(n) * usual, 700)),
-        math.exp(min(n * largest, 700)),
-    ),
+    magnitudes=lambda usual, largest, m, n: (1.0, math.exp(min(n * largest, 700))),
 )

@@ -17,8 +17,8 @@ def _roots(inputs: Floats) -> Answers:
     """Real and imaginary parts (B, n, 2) of the roots of the polynomials with coefficients c (B, n, 1): the
     eigenvalues of their companion matrices (LAPACK geev).
 
-    Residual: the largest of |p(x)/p'(x)| over the roots x, relative to the largest |x|: a step of Newton's
-    method, which estimates how far x is from the root.
+    Residual: the largest of (|p(x)| + ε Σ|c||x|ᵏ) / |p'(x)| over the roots x, relative to the largest |x|: a
+    step of Newton's method, and how far rounding may have moved it. It estimates how far x is from the root.
     """
     coefficients = inputs[:, :, 0]
     n = coefficients.shape[1]
@@ -30,12 +30,14 @@ def _roots(inputs: Floats) -> Answers:
     for part in (values.real, values.imag):
         clear(part, ROUNDING * size[:, None])
     polynomial, derivative = np.ones_like(values), np.zeros_like(values)
+    terms = np.ones(values.shape)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for k in range(n):  # Horner's method
             derivative = derivative * values + polynomial
             polynomial = polynomial * values + coefficients[:, k, None]
-        steps = np.abs(polynomial) / np.abs(derivative)
-    steps[polynomial == 0] = 0.0
+            terms = terms * np.abs(values) + np.abs(coefficients[:, k, None])
+        steps = (np.abs(polynomial) + np.finfo(np.float64).eps * terms) / np.abs(derivative)
+    steps[terms == 0] = 0.0  # x = 0, of xⁿ for n = 1
     return Answers(in_order(values), steps.max(axis=1) / size)
 
 

@@ -87,7 +87,11 @@ OPERATION = Operation(
     parts=lambda m, n: (Part("σ", 1, min(m, n)), Part("U", m, min(m, n)), Part("V", n, min(m, n))),
     target=_svd,
     residual_bound=1e-12,
-    not_unique=("circulant", "condition-1", "kronecker", "laplacian", "orthogonal"),  # kronecker: such as 8×9
+    # kronecker: such as 8×9
+    not_unique=(
+        *("chosen_rank", "circulant", "condition-1", "kronecker", "laplacian", "masked", "orthogonal"),
+        "whole_numbers",
+    ),
     unique=vectors_unique,
     cost=cubic(160),
     magnitudes=lambda usual, largest, m, n: (min(usual, 1), max(math.sqrt(m * n) * largest, 1)),

@@ -310,10 +310,12 @@ def test_overflow_and_nan_are_wrong_and_no_error(operation, value, everywhere):
     if operation in CHECKED_ON_THE_INPUT:
         inputs, targets = problem(operation, (3, 3))
     else:
-        inputs = targets = np.ones((1, 3, 3))
+        m, n = (3, 2) if OPERATIONS[operation].spare_rows else (3, 3)
+        inputs = np.ones((1, *OPERATIONS[operation].input_shape(m, n)))
+        targets = np.ones((1, *OPERATIONS[operation].target_shape(m, n)))
     inputs, targets = np.repeat(inputs, 2, axis=0), np.repeat(targets, 2, axis=0)
     predictions = targets.copy()
-    predictions[0, slice(None) if everywhere else 1, slice(None) if everywhere else 1] = value
+    predictions[0, slice(None) if everywhere else -1, slice(None) if everywhere else -1] = value
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         half = dict.fromkeys(RIGHT, 0.5)

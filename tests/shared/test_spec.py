@@ -11,13 +11,28 @@ from pydantic import ValidationError
 
 from matstream.shared.errors import RefusedError, explain
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import MAX_DIM, MAX_INDEX, SPECTRA, SampleRange, StreamSpec, stream_key
+from matstream.shared.spec import (
+    MAX_DIM,
+    MAX_INDEX,
+    POSITIVE_SPECTRA,
+    SPECTRA,
+    SampleRange,
+    StreamSpec,
+    stream_key,
+)
+from tests.specs import fields_of
 
 
 def spec(**fields) -> StreamSpec:
     return StreamSpec(**({"operation": "add", "dim": 5} | fields))
 
 
+# operations that take matrices of any law
+ANY_MATRIX = sorted(
+    name
+    for name, operation in OPERATIONS.items()
+    if not operation.structures and not operation.positive and operation.spare_rows is None
+)
 ranges = st.tuples(st.integers(1, MAX_DIM), st.integers(1, MAX_DIM)).map(sorted)
 dims = ranges.map(lambda ends: f"{ends[0]}-{ends[1]}") | st.integers(1, MAX_DIM)
 numbers = st.floats(1e-100, 1e100) | st.integers(1, 10**100)
@@ -26,7 +41,9 @@ numbers = st.floats(1e-100, 1e100) | st.integers(1, 10**100)
 @st.composite
 def fields(draw) -> dict:
     """The fields of any valid spec, defaults left out at times."""
-    operation = draw(st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=1, max_size=4))
+    operation = draw(st.lists(st.sampled_from(ANY_MATRIX), min_size=1, max_size=4))
+    operation += draw(st.sampled_from([[], [], ["cholesky"], ["matrix_square_root"]]))
+    positive = any(OPERATIONS[name].positive for name in operation)
     optional = {
         "coefficients": st.sampled_from(["uniform", "gaussian"]),
         "scale": numbers | st.tuples(st.integers(1, 99), st.integers(99, 10**6)).map("{0[0]}-{0[1]}".format),
@@ -38,9 +55,14 @@ def fields(draw) -> dict:
     if not any(OPERATIONS[name].square for name in operation):
         optional["cols"] = dims
     if any(OPERATIONS[name].symmetric for name in operation) and draw(st.booleans()):
-        optional["spectrum"] = st.lists(st.sampled_from(SPECTRA), min_size=1, max_size=8)
+        spectra = POSITIVE_SPECTRA if positive else SPECTRA
+        optional["spectrum"] = st.lists(st.sampled_from(spectra), min_size=1, max_size=8)
+    elif positive:
+        optional |= {"structure": conditioned, "spectrum": st.just(POSITIVE_SPECTRA[0])}
+        optional.pop(draw(st.sampled_from(["structure", "spectrum"])))
     else:
-        optional["structure"] = st.sampled_from(["banded", "low_rank", "none", "toeplitz"]) | conditioned
+        named = ["banded", "low_rank", "none", "toeplitz", "low_rank:toeplitz", "block_diagonal:banded"]
+        optional["structure"] = st.sampled_from(named) | conditioned
     return {"operation": operation, "dim": draw(dims)} | draw(st.fixed_dictionaries({}, optional=optional))
 
 
@@ -143,6 +165,15 @@ def test_a_spec_without_a_structure_has_the_form_and_the_key_it_had_before_there
         ),
         ({"operation": "eigenvalues", "spectrum": "semicircle"}, {"operation": "eigenvalues"}),
         ({"operation": "inverse,matmul"}, {"operation": ["matmul", "inverse"]}),
+        ({"operation": "inverse:2,matmul:6"}, {"operation": ["matmul:3", "inverse"]}),
+        ({"operation": "add:7"}, {"operation": "add"}),
+        ({"coefficients": "uniform,gaussian"}, {"coefficients": "gaussian:4,uniform:4"}),
+        ({"operation": "cholesky"}, {"operation": "cholesky", "spectrum": "positive"}),
+        ({"operation": "rank"}, {"operation": "rank", "structure": "chosen_rank"}),
+        (
+            {"structure": "kronecker:condition-1e2", "dim": 4},
+            {"structure": "kronecker:condition-100", "dim": 4},
+        ),
     ],
 )
 def test_two_ways_to_write_a_spec_have_one_key(one, other):
@@ -163,6 +194,9 @@ def test_whatever_differs_has_another_key():
         spec(operation="transpose"),
         spec(operation="add,transpose"),
         spec(coefficients="gaussian"),
+        spec(coefficients="gaussian,uniform"),
+        spec(coefficients="gaussian:2,uniform"),
+        spec(operation="add:3,transpose"),
         spec(scale=11),
         spec(scale="1-10"),
         spec(noise=0.1),
@@ -171,7 +205,7 @@ def test_whatever_differs_has_another_key():
         spec(structure="toeplitz"),
         spec(structure="condition-1"),
         spec(structure="condition-1.5"),
-        *(spec(operation=name) for name in OPERATIONS if name not in ("add", "transpose")),
+        *(spec(**fields_of(name, 5)) for name in OPERATIONS if name not in ("add", "transpose")),
         *(spec(operation="eigenvalues", spectrum=name) for name in SPECTRA if name != "semicircle"),
         spec(operation="eigenvalues", spectrum="positive,semicircle"),
     ]
@@ -282,7 +316,7 @@ REFUSED_FIELDS = [
     ],
     ("operation", [["add"]]),
     ("operation", [{}]),
-    *[("coefficients", value) for value in ["", "normal", "Uniform", None, 3, ["uniform"]]],
+    *[("coefficients", value) for value in ["", "normal", "Uniform", None, 3, "uniform:0", "gaussian:x"]],
     *[("spectrum", value) for value in ["", "flat", None, [], "semicircle,flat"]],
     *[
         ("structure", value)
@@ -297,7 +331,7 @@ def test_a_bad_value_is_refused_with_its_field_named(field, value):
         spec(**{field: value})
     problems = explain(refused.value.errors(), StreamSpec)
     assert [problem.field for problem in problems] == [field]
-    assert len(str(problems[0])) < 300
+    assert len(str(problems[0])) < 600  # it names all that is allowed
 
 
 @pytest.mark.parametrize(
@@ -362,11 +396,80 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
     assert sentences == [
         "operation: is required",
         "dim='5-3': must be a whole number from 1 to 4096 or an increasing range of them like \"5-15\"",
-        "coefficients='normal': input should be 'uniform' or 'gaussian'",
+        "coefficients='normal': must be one or several of gaussian, uniform, separated by commas",
         'scale=nan: must be a number from 1e-100 to 1e+100 or an increasing range like "1-100"',
         "noise=-1: must be a number from 0 to 1e+06",
         f"rows=3: is not a known name; known are {', '.join(StreamSpec.model_fields)}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"operation": "least_squares"},
+            "cols: does not fit least_squares and dim=5: it takes more rows than columns",
+        ),
+        (
+            {"operation": "qr", "cols": "2-6"},
+            "cols='2-6': does not fit qr and dim=5: it takes at least as many rows as columns",
+        ),
+        (
+            {"operation": "cholesky", "spectrum": "positive,uniform"},
+            "spectrum='positive,uniform': has eigenvalues below 0, for which cholesky has no answer: must be "
+            "of positive, abs_laplace, marchenko_pastur",
+        ),
+        (
+            {"operation": "rank", "structure": "none"},
+            "structure='none': is not for rank: must be chosen_rank or laplacian",
+        ),
+        (
+            {"operation": "add,completion,rank"},
+            "structure='masked': is not for rank: must be chosen_rank or laplacian",
+        ),
+        (
+            {"operation": "cholesky", "structure": "toeplitz"},
+            "structure='toeplitz': is not for cholesky: they may have eigenvalues below 0",
+        ),
+        (
+            {"dim": 10, "structure": "block_diagonal:kronecker"},
+            "structure='block_diagonal:kronecker': needs "
+            "dimensions with divisors: 5, of which 10 is made, is prime",
+        ),
+        (
+            {"cols": 3, "structure": "low_rank:laplacian"},
+            "structure='low_rank:laplacian': takes square matrices only: leave out cols",
+        ),
+        (
+            {"operation": "add:0"},
+            "operation='add:0': must have whole numbers from 1 to 1000000 as weights, like \"add:3\"",
+        ),
+        ({"operation": "add:1,add:2"}, "operation='add:1,add:2': must name add once"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_in_one_sentence(fields, sentence):
+    with pytest.raises(ValidationError) as refused:
+        spec(**fields)
+    assert [str(problem) for problem in explain(refused.value.errors(), StreamSpec)] == [sentence]
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        *(
+            "toeplitz:banded",
+            "low_rank:none",
+            "kronecker:masked",
+            "low_rank:",
+            ":banded",
+            "block_diagonal:flat",
+        ),
+        *("low_rank:condition-0", "low_rank:low_rank:low_rank:banded", "condition-3:banded"),
+    ],
+)
+def test_only_some_structures_are_made_of_others(structure):
+    with pytest.raises(ValidationError, match="may be followed by a colon"):
+        spec(dim=16, structure=structure)
 
 
 def test_a_conflict_blames_the_field_that_may_not_be_given():

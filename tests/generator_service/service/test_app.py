@@ -11,6 +11,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 import duckdb
@@ -24,8 +25,9 @@ import pytest
 from matstream.generator_service import numerics
 from matstream.generator_service.stream import generate
 from matstream.shared.encodings import ENCODINGS
+from matstream.shared.operation import Group
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import SPECTRA, SampleRange, StreamSpec
+from matstream.shared.spec import POSITIVE_SPECTRA, SPECTRA, SampleRange, StreamSpec
 from matstream.shared.structures import STRUCTURES
 from matstream.shared.wire import MEDIA_TYPE, read_stream
 from tests.commands import finish, forked
@@ -362,7 +364,7 @@ REFUSED = [
     *[("noise", value) for value in ["-1", "", "1-2"]],
     *[("max_abs", value) for value in ["0", "-1", ""]],
     *[("operation", value) for value in ["", "sum", "Add", "add,sum", "add,", "*"]],
-    *[("coefficients", value) for value in ["", "normal", "uniform,gaussian"]],
+    *[("coefficients", value) for value in ["", "normal", "uniform,normal", "uniform:0"]],
     *[("spectrum", value) for value in ["", "flat"]],
     *[("dimension", "5"), ("Dim", "5"), ("rows", "5"), ("x" * 300, "1")],
 ]
@@ -519,9 +521,18 @@ def test_the_version_is_that_of_every_stream(client):
 def test_the_catalog_lists_all_that_can_be_asked_for(client):
     catalog = client.get("/v1/catalog").json()
     assert set(catalog["operations"]) == set(OPERATIONS)
-    assert catalog["operations"]["eigenvalues"]["spectra"] == list(SPECTRA)
+    assert sorted(catalog["operations"]["eigenvalues"]["spectra"]) == list(SPECTRA)
+    assert catalog["operations"]["eigenvalues"]["spectra"][0] == "semicircle"
+    assert catalog["operations"]["cholesky"]["spectra"] == list(POSITIVE_SPECTRA)
+    assert catalog["operations"]["potentials"]["structures"] == ["laplacian"]
+    assert catalog["operations"]["rank"]["structures"][0] == "chosen_rank"
+    assert catalog["operations"]["least_squares"]["fewer_cols"] == 1
+    assert {each["group"] for each in catalog["operations"].values()} <= set(get_args(Group))
+    assert all(len(each["about"]) > 20 for each in catalog["operations"].values())
     assert catalog["operations"]["add"]["spectra"] == []
-    assert catalog["operations"]["add"]["structures"] == [*STRUCTURES, "condition-100"]
+    examples = ["condition-100", "block_diagonal:toeplitz"]
+    assert catalog["operations"]["add"]["structures"][0] == "none"
+    assert sorted(catalog["operations"]["add"]["structures"]) == sorted([*STRUCTURES, *examples])
     refused = {"orthogonal", "laplacian"}
     assert refused.isdisjoint(catalog["operations"]["symmetric_inverse"]["structures"])
     assert catalog["operations"]["svd"]["not_unique"] == list(OPERATIONS["svd"].not_unique)

@@ -215,13 +215,14 @@ def test_what_an_encoding_can_hold_is_accepted():
         {},
         {"coefficients": "gaussian", "scale": "1-100", "noise": 0.5},
         {"spectrum": ["abs_laplace", "marchenko_pastur"]},
-        {"structure": "condition-100"},
+        {"structure": "condition-50"},
     ],
 )
 def test_bounds_hold_for_what_a_stream_makes(operation, fields):
-    if "spectrum" in fields and not OPERATIONS[operation].symmetric:
+    try:
+        spec = StreamSpec(operation=operation, dim="2-4", **fields)
+    except ValueError:  # it does not take such matrices
         return
-    spec = StreamSpec(operation=operation, dim="2-4", **fields)
     samples = from_batch(generate(spec, 0, "train", 0, 5000))
     for column, bounds in ((samples.input, of_inputs(spec)), (samples.target, of_targets(spec))):
         entries = np.abs(flat(column).entries)
@@ -232,7 +233,6 @@ def test_bounds_hold_for_what_a_stream_makes(operation, fields):
 @pytest.mark.parametrize(
     ("file", "structure", "operation", "largest"),
     [
-        ("gcd", "whole_numbers", "gcd", 999),
         ("modular", "residues", "sum_modulo_97", 96),
         ("my_ensemble", "checkerboard", "add", 10),
     ],

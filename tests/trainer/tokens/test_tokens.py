@@ -10,6 +10,7 @@ from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import flat, from_batch, select
 from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import NOTHING, Tokens, encode
+from tests.specs import fields_of
 
 FORMS = ("factored", "sequential")
 ENCODINGS = [("P10", 3), ("P10", 6), ("P1000", 3), ("P1000", 5), ("B1999", 3), ("FP15", 3)]
@@ -139,7 +140,7 @@ def test_ids_stay_within_the_range_of_their_slot():
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_two_positions_of_a_sequence_have_the_same_place(operation):
     for side in ("input", "target"):
-        made = tokens(StreamSpec(operation=operation, dim="2-3"), side=side)
+        made = tokens(StreamSpec(**(fields_of(operation, 3, 2) | {"dim": "3-4"})), side=side)
         for places, length in zip(made.places, made.lengths, strict=True):
             assert len(np.unique(places[:length], axis=0)) == length
 
