@@ -67,6 +67,7 @@ OPERATION = Operation(
     invertible=True,
     target=_lu,
     residual_bound=1e-10,
+    not_unique=("whole_numbers",),
     unique=_no_tie,
     cost=cubic(130),
     # pivoting bounds multipliers by 1, and lets entries grow by 2 a step at most

@@ -15,6 +15,7 @@ from matstream.shared.operations import OPERATIONS
 from matstream.shared.scoring import score
 from matstream.shared.spec import SPECTRA, StreamSpec, stream_key
 from matstream.shared.structures import STRUCTURES
+from tests.specs import fields_of
 
 
 def matrices(spec, count):
@@ -51,16 +52,17 @@ def residual_of(matrix, values):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_has_a_target_a_bound_an_error_and_an_estimate_of_its_work(name):
-    spec = StreamSpec(operation=name, dim=3)
+    spec = StreamSpec(**fields_of(name, 3))
     inputs, targets = matrices(spec, 4)
-    assert inputs.shape[1:] == OPERATIONS[name].input_shape(3, 3)
-    assert targets.shape[1:] == OPERATIONS[name].target_shape(3, 3)
+    m, n = 3, 2 if OPERATIONS[name].spare_rows else 3
+    assert inputs.shape[1:] == OPERATIONS[name].input_shape(m, n)
+    assert targets.shape[1:] == OPERATIONS[name].target_shape(m, n)
     errors = score(name, inputs, targets, targets).max
     if name in ("eigenvectors", "inverse", "svd", "symmetric_inverse"):  # measured on the input: rounding
         assert (errors < 1e-13).all()
     else:
         assert errors.tolist() == [0, 0, 0, 0]
-    assert 0 < estimated_seconds(spec) < estimated_seconds(StreamSpec(operation=name, dim=30))
+    assert 0 < estimated_seconds(spec) < estimated_seconds(StreamSpec(**fields_of(name, 30)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 16, 33, 64])
@@ -571,11 +573,12 @@ def moved(operation, inputs, targets):
     signs = np.where(np.random.default_rng(0).random(inputs.shape) < 0.5, -1.0, 1.0)
     most = np.abs(inputs).max(axis=(1, 2), keepdims=True)
     far = []
-    for step in (np.spacing(inputs) * (inputs != 0), np.spacing(most)):
+    for step in (np.spacing(inputs) * (inputs != 0), np.spacing(most) * (most != 0)):
         near = inputs + signs * step
         if OPERATIONS[operation].symmetric:
             near = np.tril(near) + np.tril(near, -1).swapaxes(1, 2)
         size = np.maximum(np.abs(targets).max(axis=(1, 2)), 1e-6 * most[:, 0, 0])
+        size[size == 0] = 1.0  # of a matrix of zeros
         change = OPERATIONS[operation].target(near)[0] - targets
         if OPERATIONS[operation].not_unique:
             change, size = change[:, 1:], 1.0
@@ -594,7 +597,19 @@ def fits(operation, ensemble, **fields):
         return None
 
 
-@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+# operations of which an ulp of the input makes another problem, or none
+OTHERWISE = [
+    "completion",
+    "effective_resistance",
+    "gcd",
+    "heat_kernel",
+    "integer_product",
+    "potentials",
+    "regression",
+]
+
+
+@pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - set(OTHERWISE)))
 @pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda ensemble: "-".join(*ensemble.items()))
 def test_a_target_is_marked_where_an_ulp_of_the_input_changes_it_and_only_there(operation, ensemble):
     listed = ensemble.get("structure") in OPERATIONS[operation].not_unique
@@ -606,6 +621,7 @@ def test_a_target_is_marked_where_an_ulp_of_the_input_changes_it_and_only_there(
         {"dim": 6},
         {"dim": 8, "cols": 9},
         {"dim": 4, "cols": 1},
+        {"dim": 5, "cols": 3},
     ):
         if spec := fits(operation, ensemble, **shape):
             inputs, targets = matrices(spec, 60)
@@ -714,25 +730,38 @@ def test_residuals_tell_how_wrong_a_target_is(monkeypatch, operation, routine, p
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("coefficients", ["uniform", "gaussian"])
 def test_ordinary_draws_are_within_the_bound_at_the_first_attempt(operation, coefficients):
+    scale = {"scale": 2} if operation == "matrix_exponential" else {}  # it overflows at 10
     for dim, count in ((1, 300), (2, 300), (5, 300), (64, 10)):
-        batch = generate(
-            StreamSpec(operation=operation, dim=dim, coefficients=coefficients), 3, "test", 0, count
-        )
-        assert set(batch.column("attempt").to_pylist()) == {0}
+        fields = fields_of(operation, dim) | scale
+        batch = generate(StreamSpec(**fields, coefficients=coefficients), 3, "test", 0, count)
+        if operation != "effective_resistance":  # whose graphs are drawn again until they are connected
+            assert set(batch.column("attempt").to_pylist()) == {0}
         residuals = batch.column("residual").to_numpy()
         assert ((residuals >= 0) & (residuals <= OPERATIONS[operation].residual_bound)).all()
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+# operations whose answers do not grow in proportion with a power of the input, or are computed by logarithms
+OF_ONE_SCALE = [
+    "determinant",
+    "gcd",
+    "heat_kernel",
+    "integer_product",
+    "log_determinant",
+    "matrix_exponential",
+]
+OF_ONE_SCALE += ["polynomial_roots", "transformed_product"]
+
+
+@pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - set(OF_ONE_SCALE)))
 @pytest.mark.parametrize("power", [332, -332])
 def test_a_residual_does_not_depend_on_the_scale_of_the_matrix(operation, power):
-    spec = StreamSpec(operation=operation, dim=3, scale=1)
+    spec = StreamSpec(**fields_of(operation, 3), scale=1)
     [drawn] = draw(spec, uniforms(7, 0, 20, row_layout(spec).words))
     _, usual = OPERATIONS[operation].target(drawn.exact)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _, scaled = OPERATIONS[operation].target(drawn.exact * 2.0**power)
-    assert scaled == pytest.approx(usual, rel=0.1, abs=2e-16)
+    assert scaled == pytest.approx(usual, rel=0.1, abs=4e-16, nan_ok=True)
     if operation in ("matmul", "matvec"):  # a power of two changes no rounding
         assert scaled.tolist() == usual.tolist()
         assert scaled.any()
