@@ -1,7 +1,9 @@
-"""Numbers to token ids and back, as *Linear algebra with transformers* (arXiv 2112.01898) writes them.
+"""Numbers to token ids and back.
 
-A word is a token of an encoding, and its id is its place in the encoding's vocabulary.
-The functions are array-API code: NumPy arrays and torch tensors, on any device, give the same ids.
+P10, P1000, B1999 and FP15 are those of *Linear algebra with transformers* (arXiv 2112.01898); they round
+numbers to some significant digits. Z10 and Z1000 write whole numbers exactly, with all their digits. A word
+is a token of an encoding, and its id is its place in the encoding's vocabulary. The functions are array-API
+code: NumPy arrays and torch tensors, on any device, give the same ids.
 """
 
 from collections.abc import Callable
@@ -45,6 +47,7 @@ class Encoding:
     smallest: float
     _encode: Callable[[Any, Array], Array]
     _decode: Callable[[Any, Array], Array]
+    exact: bool = False  # whether it writes whole numbers only, all of whose digits count
 
     @property
     def words_per_number(self) -> int:
@@ -59,7 +62,8 @@ class Encoding:
         """Write float64 `values` (...) as int64 ids (..., words_per_number).
 
         Magnitudes below 1e-98 (FP15: 5e-10) are written as zero. Raises EncodingError, a ValueError, for a
-        value that is not finite, or too large to write (FP15 writes NaN or -NaN instead, read as ±1e9).
+        value that is not finite, or too large to write (FP15 writes NaN or -NaN instead, read as ±1e9), and
+        with Z10 and Z1000 for one that is not whole.
         """
         values = _as_array(values)
         xp = array_api_compat.array_namespace(values)
@@ -77,12 +81,15 @@ class Encoding:
         return self.decode(self.encode(values))
 
 
-def by_name(name: str, digits: int = 3) -> Encoding:
-    """The encoding called `name`, one of ENCODINGS, with `digits` significant digits: 2 to 9 for P10 and
-    P1000, 2 to 5 for B1999, 3 for FP15."""
+def by_name(name: str, digits: int | None = None) -> Encoding:
+    """The encoding called `name`, one of ENCODINGS, with `digits` digits: significant ones, 2 to 9 for P10
+    and P1000, 2 to 5 for B1999, 3 for FP15; or all of a whole number, 1 to 15 for Z10 and Z1000. If not
+    given, these are 3, or 6 of a whole number."""
     if name not in ENCODINGS:
         raise ValueError(f"encoding {name!r}: must be one of {', '.join(ENCODINGS)}")
     make, allowed = ENCODINGS[name]
+    if digits is None:
+        digits = 6 if name.startswith("Z") else 3
     if isinstance(digits, bool) or not isinstance(digits, int) or digits not in allowed:
         least, most = allowed[0], allowed[-1]
         must = f"a whole number from {least} to {most}" if least < most else str(least)
@@ -183,6 +190,50 @@ def _decode_balanced(most: int, xp: Any, ids: Array) -> Array:
     valid = (xp.abs(mantissa) <= most) & (exponent >= MIN_EXPONENT) & (exponent <= MAX_EXPONENT)
     power = _take_power(xp, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
     value = xp.astype(mantissa, xp.float64) * power
+    return xp.where(valid, value, xp.full_like(value, float("nan")))
+
+
+@lru_cache
+def _whole(base_digits: int, lowest_first: bool, name: str, digits: int) -> Encoding:
+    """Z10 and Z1000: a sign, and always as many words of `base_digits` digits as `digits` takes."""
+    base = 10**base_digits
+    count = -(-digits // base_digits)
+    vocabulary = ("+", "-", *map(str, range(base)))
+    powers = tuple(base**power for power in range(count))
+    order = powers if lowest_first else powers[::-1]
+    return Encoding(
+        name,
+        digits,
+        vocabulary,
+        ((0, 2), *[(2, 2 + base)] * count),
+        float(10**digits - 1),
+        1.0,
+        partial(_encode_whole, digits, base, order),
+        partial(_decode_whole, base, order),
+        exact=True,
+    )
+
+
+def _encode_whole(digits: int, base: int, order: tuple[int, ...], xp: Any, values: Array) -> Array:
+    magnitude = xp.abs(values)
+    wrong = ~((magnitude < 10.0**digits) & (xp.round(magnitude) == magnitude))
+    if bool(xp.any(wrong)):
+        must = f"a whole number of at most {digits} digits"
+        raise EncodingError(f"cannot write {float(values[wrong][0]):g}: must be {must}")
+    number = xp.astype(magnitude, xp.int64)
+    sign = xp.astype(values < 0, xp.int64)
+    return xp.stack([sign, *(number // power % base + 2 for power in order)], axis=-1)
+
+
+def _decode_whole(base: int, order: tuple[int, ...], xp: Any, ids: Array) -> Array:
+    sign = ids[..., 0]
+    valid = (sign >= 0) & (sign <= 1)
+    number = xp.zeros_like(sign)
+    for slot, power in enumerate(order, 1):
+        word = ids[..., slot] - 2
+        valid &= (word >= 0) & (word < base)
+        number = number + word * power
+    value = xp.astype(number * (1 - 2 * sign), xp.float64)
     return xp.where(valid, value, xp.full_like(value, float("nan")))
 
 
@@ -293,4 +344,8 @@ ENCODINGS: dict[str, tuple[Callable[[str, int], Encoding], range]] = {
     "P1000": (partial(_positional, 3), range(2, 10)),
     "B1999": (_balanced, range(2, 6)),
     "FP15": (_floating, range(3, 4)),
+    "Z10": (partial(_whole, 1, False), range(1, 16)),
+    "Z10_lowest_first": (partial(_whole, 1, True), range(1, 16)),
+    "Z1000": (partial(_whole, 3, False), range(1, 16)),
+    "Z1000_lowest_first": (partial(_whole, 3, True), range(1, 16)),
 }

@@ -353,6 +353,7 @@ def test_every_id_stands_in_the_range_of_its_slot(name, digits):
     [
         *[("P100", 3), ("p1000", 3), ("", 3), ("P1000", 1), ("P1000", 10), ("P1000", True), ("P1000", 3.0)],
         *[("P10", 1), ("P10", 10), ("B1999", 1), ("B1999", 6), ("FP15", 2), ("FP15", 4)],
+        *[("Z10", 0), ("Z10", 16), ("Z1000", 16), ("Z100", 3)],
     ],
 )
 def test_an_unknown_encoding_or_digit_count_is_refused(name, digits):
@@ -373,3 +374,53 @@ def test_a_masked_value_is_refused_by_its_place():
     np.testing.assert_array_equal(encoding.encode(np.ma.array([1.0, 2.0])), encoding.encode([1.0, 2.0]))
     with pytest.raises(ValueError, match=r"values\[1\] is masked: must be a number"):
         encoding.encode(np.ma.masked_equal([1.0, 2.0], 2.0))
+
+
+WHOLE = [(name, digits) for name in ("Z10", "Z1000") for digits in (1, 2, 3, 6, 15)]
+WHOLE += [(f"{name}_lowest_first", digits) for name, digits in WHOLE]
+every_whole_encoding = pytest.mark.parametrize(("name", "digits"), WHOLE)
+
+
+def whole_numbers(digits):
+    """Whole numbers of up to so many digits, both signs, as Python's."""
+    rng = np.random.default_rng(digits)
+    numbers = [int(number) for number in rng.integers(0, 10**digits, 500)]
+    numbers += [0, 1, 9, 10**digits - 1, *(10**k for k in range(digits))]
+    return numbers + [-number for number in numbers if number]
+
+
+@every_whole_encoding
+def test_whole_numbers_are_written_with_all_their_digits_and_read_back(name, digits):
+    encoding = by_name(name, digits)
+    base_digits = 1 if name.startswith("Z10_") or name == "Z10" else 3
+    count = -(-digits // base_digits)
+    for number in whole_numbers(digits):
+        sign, *written = words(encoding, float(number))
+        assert sign == ("-" if number < 0 else "+")
+        padded = str(abs(number)).zfill(count * base_digits)
+        expected = [str(int(padded[i : i + base_digits])) for i in range(0, len(padded), base_digits)]
+        assert written == (expected[::-1] if name.endswith("first") else expected)
+        assert float(encoding.decode(encoding.encode(float(number)))) == number
+
+
+@every_whole_encoding
+def test_torch_and_numpy_agree_on_whole_numbers(name, digits):
+    torch = pytest.importorskip("torch")
+    encoding = by_name(name, digits)
+    values = np.array(whole_numbers(digits), dtype=float)
+    ids = encoding.encode(values)
+    assert np.array_equal(encoding.encode(torch.from_numpy(values)).numpy(), ids)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(-2, len(encoding.vocabulary) + 2, (5000, encoding.words_per_number))
+    for slot, (low, high) in enumerate(encoding.slots):
+        ids[::2, slot] = rng.integers(low, high, 2500)
+    decoded = encoding.decode(ids)
+    valid = np.all([(ids[:, s] >= a) & (ids[:, s] < b) for s, (a, b) in enumerate(encoding.slots)], axis=0)
+    assert np.array_equal(np.isnan(decoded), ~valid)
+    assert np.array_equal(encoding.decode(torch.from_numpy(ids)).numpy(), decoded, equal_nan=True)
+
+
+@pytest.mark.parametrize("value", [0.5, 1000.0, -1e9, math.nan, math.inf, 1e300])
+def test_what_is_not_whole_or_has_too_many_digits_cannot_be_written(value):
+    with pytest.raises(ValueError, match=r"cannot write .*: must be a whole number of at most 3 digits"):
+        by_name("Z10", 3).encode([1.0, value])

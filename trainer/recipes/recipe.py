@@ -1,5 +1,6 @@
 """Recipes: everything a run is made of, as TOML; a recipe is checked as a whole before anything starts."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,7 +30,11 @@ class TokensSection(_Section):
 
     input: str = "P10"
     output: str = "P1000"
-    input_digits: int = Field(3, description="significant digits: 2 to 9 for P10 and P1000, 2 to 5 for B1999")
+    input_digits: int = Field(
+        3,
+        description="significant digits, 2 to 9 for P10 and P1000, 2 to 5 for B1999; of Z10 and Z1000 all "
+        "digits, 1 to 15",
+    )
     output_digits: int = 3
     input_form: Form = "factored"
     output_form: Form = "factored"
@@ -194,6 +199,12 @@ class Recipe(_Section):
 def _check_held(side: str, encoding: Encoding, magnitudes: Magnitudes) -> None:
     what = "inputs" if side == "input" else "targets"
     reason = None
+    if encoding.exact and magnitudes.largest > encoding.largest:
+        reason = (
+            f"cannot hold the stream's {what}, up to {magnitudes.largest:.17g}, in {encoding.digits} digits: "
+            f"needs tokens.{side}_digits={len(str(math.floor(magnitudes.largest)))}"
+        )
+        raise conflict(f"tokens.{side}", encoding.name, reason)
     if magnitudes.largest > encoding.largest:
         reason = (
             f"cannot hold the stream's {what}, up to {magnitudes.largest:.3g}: its largest is "

@@ -59,6 +59,7 @@ class _Sequential:
         header = tokens.header(task)
         self._begin, self._end = len(header), len(header) + tokens.encoding.words_per_number
         self._last = tokens.encoding.slots[-1]
+        self._fixed = tokens.encoding.empty is None
         self._allowed = torch.from_numpy(_phases(tokens, header)).to(device)  # (phases, ids)
         self._phase = torch.zeros(batch, dtype=torch.int64, device=device)
         self._left = torch.full_like(self._phase, tokens.entries(task))  # numbers to come
@@ -70,6 +71,8 @@ class _Sequential:
         word, phase = words[:, 0, 0], self._phase
         in_number = (phase >= self._begin) & (phase < self._end)
         closes = in_number & (word >= self._last[0]) & (word < self._last[1])
+        if self._fixed:  # every number has all its words
+            closes = phase == self._end - 1
         self._left = self._left - closes.long()
         after_number = torch.where(self._left > 0, self._begin, self._end)
         self._phase = torch.where(closes, after_number, torch.clamp(phase + 1, max=self._end))
@@ -81,6 +84,8 @@ def _phases(tokens: Tokens, header: NDArray[np.int64]) -> NDArray[np.bool_]:
     ids = np.arange(tokens.size)
     slots = [(ids >= start) & (ids < stop) for start, stop in tokens.encoding.slots]
     digits = [slot & (ids != tokens.encoding.empty) for slot in slots[1:-1]]
+    if tokens.encoding.empty is None:  # every number has all its words
+        return np.array([*(ids == word for word in header), *slots, ids == tokens.mark])
     number = [slots[0]]
     for written in range(1, len(slots)):
         may_go_on, may_end = written <= len(digits), written > 1 or not digits

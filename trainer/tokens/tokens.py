@@ -76,9 +76,10 @@ class Tokens:
     def mantissas(self) -> tuple[int, Floats] | None:
         """The slot whose word holds all digits of a number, and a value for each of its words: proportional
         to the number for which the word stands, infinite if the word is never written. None if several words
-        share the digits, if all words share a slot, or if more than 3 digits make too many words."""
+        share the digits, if all words share a slot, if more than 3 digits make too many words, or if only the
+        very number is right."""
         slot = max(0, self.encoding.words_per_number - 2)  # between sign and exponent
-        if slot > 1 or self.form == "sequential" or self.encoding.digits > 3:
+        if slot > 1 or self.form == "sequential" or self.encoding.digits > 3 or self.encoding.exact:
             return None
         start, stop = self.encoding.slots[slot]
         smallest = self.encoding.encode(np.array([10.0 ** (self.encoding.digits - 1)]))  # with exponent 0
