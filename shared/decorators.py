@@ -1,9 +1,9 @@
 """@matstream.operation and @matstream.structure, which make operations and structures of a user's functions.
 
-    @matstream.operation(target=lambda m, n: (1, 1), square=True)
-    def determinant(a):  # (B, n, n) float64 -> (B, 1, 1)
-        \"\"\"det A\"\"\"
-        return np.linalg.det(a)[:, None, None]
+    @matstream.operation(target=lambda m, n: (1, 1))
+    def spectral_norm(a):  # (B, m, n) float64 -> (B, 1, 1)
+        \"\"\"‖A‖₂\"\"\"
+        return np.linalg.norm(a, 2, axis=(1, 2))[:, None, None]
 
 A function is tried when it is marked, on a few samples of a few small sizes, and its results are checked
 whenever it is called.
@@ -24,7 +24,7 @@ from matstream.shared.arrays import real_numbers
 from matstream.shared.errors import Problem, RefusedError, one_line, raised, shortened
 from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.problems import Structure, marked_before, register
+from matstream.shared.problems import Structure, is_free, marked_before, register
 from matstream.shared.structures import STRUCTURES
 
 Function = Callable[[Floats], Any]
@@ -163,7 +163,7 @@ def structure(
 def _check_name(what: str, name: str, taken: Collection[str]) -> None:
     if not _NAME.fullmatch(name):
         raise _refused(what, name, "must be named by small letters, digits and _")
-    if name in taken:
+    if not is_free(name, taken):
         raise _refused(what, name, "exists already: choose another name")
 
 

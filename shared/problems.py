@@ -16,7 +16,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -128,6 +128,7 @@ class _Reading:
 
     file: File
     found: Definitions
+    kept: bool  # whether it was read before, and its names were allowed then
 
 
 _NONE = Definitions()
@@ -181,8 +182,8 @@ def read_problems(*places: str | os.PathLike[str]) -> None:
     """Read the operations and structures of Python files, or of modules given by name. Their names then mean
     what these files say, also if an earlier version of a file, or another file, has defined them.
 
-    >>> matstream.read_problems("determinant.py")
-    >>> matstream.sample("determinant", dim=3)
+    >>> matstream.read_problems("spectral_norm.py")
+    >>> matstream.sample("spectral_norm", dim=3)
 
     The files that the environment variable MATSTREAM_PROBLEMS names, separated as in PATH, are read when a
     name is first looked up.
@@ -236,15 +237,22 @@ def marked_before() -> list[Structure]:
     return [found.made for reading in _reading.get()[-1:] for found in reading.found.structures.values()]
 
 
-def definitions_of(file: File, place: str) -> Definitions:
+def is_free(name: str, taken: Collection[str]) -> bool:
+    """Whether the file that is being read may define a name, which must not be among those that are built in;
+    a file that was kept may, since a later version of matstream may have taken its names."""
+    return name not in taken or any(reading.kept for reading in _reading.get()[-1:])
+
+
+def definitions_of(file: File, place: str, kept: bool = False) -> Definitions:
     """What a file defines. It is executed, unless one of the same content was; names go on meaning what they
-    meant. Raises UserError, in which the file is called `place`."""
+    meant. With `kept`, it is a copy that a run kept. Raises UserError, in which the file is called
+    `place`."""
     with _lock:
         found = _by_digest.get(file.digest)
         if found is None:
             found = next((each.found for each in _reading.get() if each.file.digest == file.digest), None)
         if found is None:
-            found = _by_digest[file.digest] = _executed(file, place)
+            found = _by_digest[file.digest] = _executed(file, place, kept)
         return found
 
 
@@ -252,7 +260,7 @@ def definitions_from(sources: Iterable[Source]) -> Definitions:
     """What the names of these sources mean. Raises UserError as `definitions_of` does."""
     found = _NONE
     for file, operations, structures in sources:
-        defined = definitions_of(file, str(file.path))
+        defined = definitions_of(file, str(file.path), kept=True)
         found |= Definitions(
             {name: defined.operations[name] for name in operations},
             {name: defined.structures[name] for name in structures},
@@ -327,12 +335,12 @@ def _file_of(place: str) -> Path:
     return path
 
 
-def _executed(file: File, place: str) -> Definitions:
+def _executed(file: File, place: str, kept: bool) -> Definitions:
     """What a file defines when it is executed."""
     module = ModuleType(f"matstream_problems_{file.digest}")
     module.__file__ = str(file.path)
     sys.modules[module.__name__] = module  # dataclasses in the file, for example, look it up
-    reading = _Reading(file, _NONE)
+    reading = _Reading(file, _NONE, kept)
     token = _reading.set((*_reading.get(), reading))
     try:
         code = compile(file.content, file.path, "exec")

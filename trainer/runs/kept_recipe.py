@@ -89,5 +89,5 @@ def _kept_problems(folder: Path) -> Definitions:
             content = checksums.read(path)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read: {first_line(error)}") from None
-        found |= definitions_of(File(path.resolve(), content), str(path))
+        found |= definitions_of(File(path.resolve(), content), str(path), kept=True)
     return found
