@@ -255,7 +255,7 @@ def train(
     prepared = runs.prepare(
         recipe, name=run, runs=RUNS, resume=resume, overwrite=overwrite, overrides=overrides
     )
-    with generators(generator, prepared.recipe.stream.definitions.sources) as urls:
+    with generators(generator, prepared.recipe.definitions.sources) as urls:
         train_run(prepared, urls, resume=resume)
 
 

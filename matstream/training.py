@@ -78,7 +78,7 @@ def train(
         overrides=_by_section(overrides or {}),
     )
     urls = [generator] if isinstance(generator, str) else generator
-    with generators(urls, prepared.recipe.stream.definitions.sources) as urls:
+    with generators(urls, prepared.recipe.definitions.sources) as urls:
         train_run(prepared, urls, resume=resume)
     result = read_result(prepared.folder)
     assert result is not None

@@ -319,3 +319,24 @@ def test_two_sides_with_different_files_refuse_each_other(read, start_server, he
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "both sides must be given the same file" in err
+
+
+def test_a_kept_file_may_define_a_name_that_has_become_built_in(problems_forgotten, tmp_path):
+    file = tmp_path / "older.py"
+    file.write_text(
+        "import matstream\n"
+        "@matstream.operation(target=lambda m, n: (1, 1))\n"
+        "def determinant(a):\n    return a[:, :1, :1] + 1\n"
+        "@matstream.structure(words=lambda m, n: m * n)\n"
+        "def whole_numbers(u, m, n):\n    return u.reshape(-1, m, n)\n"
+    )
+    with pytest.raises(UserError, match="operation='determinant': exists already"):
+        problems.read_problems(file)
+    kept = problems.definitions_of(problems.File(file, file.read_bytes()), "kept", kept=True)
+    with problems.meaning(kept):
+        spec = StreamSpec(operation="determinant", dim=2, structure="whole_numbers")
+    batch = generate(spec, 0, "train", 0, 5)
+    inputs, targets = (batch.column(name).to_numpy_ndarray() for name in ("input", "target"))
+    assert 0 < inputs.max() < 1
+    np.testing.assert_array_equal(targets, inputs[:, :1, :1] + 1)
+    assert "problems" in repr(batch.schema.metadata)

@@ -3,16 +3,17 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from matstream.shared.spec import StreamSpec
+from matstream.shared.spec import Mixture
 from matstream.shared.wire import from_batch, provenance
 from matstream.trainer.client import Client, Streamed
+from matstream.trainer.recipes.recipe import Segment
 from matstream.trainer.tokens.tokens import Tokens, encode
 
 AHEAD = 8  # record batches encoded and waiting
@@ -31,7 +32,7 @@ class StoppedError(Exception):
 
 
 class Loader:
-    """The samples of a stream from `position` to `end`, in order, as ids.
+    """The samples of consecutive segments of streams, of a split, from `position` on, in order, as ids.
 
     `take(n)` gives the next n whatever the sizes they were fetched in; `position` counts the samples
     taken, not those fetched, so a loader that starts at a saved position goes on exactly.
@@ -40,11 +41,9 @@ class Loader:
     def __init__(
         self,
         client: Client,
-        spec: StreamSpec,
-        seed: int,
+        segments: Sequence[Segment],
         split: str,
         position: int,
-        end: int,
         input_tokens: Tokens,
         target_tokens: Tokens,
         *,
@@ -52,28 +51,36 @@ class Loader:
         request_samples: int | None = None,
     ) -> None:
         self.position = position
-        self.end = end
+        self.end = segments[-1].stop
         self.waited = 0.0  # seconds that take() spent waiting for samples
         self.fingerprints: list[tuple[str, int]] = []  # each with the first sample that has it
         self._tokens = input_tokens, target_tokens
-        self._operations = spec.operation
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._block = Batch(*[torch.empty(0)] * 3)  # what is left of the last batch taken from the queue
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        if position == end:
+        to_come = [segment for segment in segments if position < segment.stop]
+        if not to_come:
             return
-        batches = client.stream(
-            spec,
-            seed,
-            split,
-            position,
-            end - position,
-            connections=connections,
-            request_samples=request_samples,
-            cancelled=self._closed,
-        )
-        self._thread = threading.Thread(target=self._encode_ahead, args=(batches,), daemon=True)
+
+        def streamed() -> Iterator[tuple[Mixture, Streamed]]:
+            for stream, start, stop in to_come:
+                first = max(start, position)
+                yield (
+                    stream.operation,
+                    client.stream(
+                        stream.spec(),
+                        stream.seed,
+                        split,
+                        first,
+                        stop - first,
+                        connections=connections,
+                        request_samples=request_samples,
+                        cancelled=self._closed,
+                    ),
+                )
+
+        self._thread = threading.Thread(target=self._encode_ahead, args=(streamed(),), daemon=True)
         self._thread.start()
 
     def take(self, count: int, stop: threading.Event) -> Batch:
@@ -114,17 +121,18 @@ class Loader:
             self.waited += time.perf_counter() - started
         raise StoppedError
 
-    def _encode_ahead(self, batches: Streamed) -> None:
+    def _encode_ahead(self, streams: Iterator[tuple[Mixture, Streamed]]) -> None:
         try:
-            with closing(batches):
-                for batch in batches:
-                    samples = from_batch(batch)
-                    fingerprint = provenance(batch.schema)["fingerprint"]
-                    if fingerprint not in dict(self.fingerprints):
-                        self.fingerprints.append((fingerprint, int(samples.index[0])))
-                    encoded = encode(samples, self._operations, *self._tokens)
-                    if not self._put(Batch(*map(torch.from_numpy, encoded))):
-                        return
+            for operations, batches in streams:
+                with closing(batches):
+                    for batch in batches:
+                        samples = from_batch(batch)
+                        fingerprint = provenance(batch.schema)["fingerprint"]
+                        if fingerprint not in dict(self.fingerprints):
+                            self.fingerprints.append((fingerprint, int(samples.index[0])))
+                        encoded = encode(samples, operations, *self._tokens)
+                        if not self._put(Batch(*map(torch.from_numpy, encoded))):
+                            return
         except BaseException as error:
             self._put(error)
 

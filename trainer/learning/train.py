@@ -131,11 +131,9 @@ def _loader(run: Run, client: Client, position: int, solver: Solver) -> Loader:
     recipe = run.recipe
     return Loader(
         client,
-        recipe.stream.spec(),
-        recipe.stream.seed,
+        recipe.segments(),
         "train",
         position,
-        recipe.training.samples,
         solver.read,
         solver.write,
         connections=recipe.fetch.connections,

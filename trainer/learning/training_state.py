@@ -132,7 +132,7 @@ class State:
             checkpoints.save_best(self._folder, self.position.samples, self.solver().model)
 
     def _how_to_repeat(self, start: int, size: int, loss: float, norm: float) -> str:
-        stream = self.recipe.stream
+        stream = next(segment.stream for segment in self.recipe.segments() if start < segment.stop)
         query = {
             **stream.spec().fields(),
             "seed": stream.seed,

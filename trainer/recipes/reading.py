@@ -70,9 +70,11 @@ def _over(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     """A document in which the values of another, by section and key, replace its own."""
     merged: dict[str, Any] = dict(document)
     for section, keys in values.items():
-        below = merged.setdefault(section, {})
-        if isinstance(below, dict):  # else the section itself is refused when the recipe is validated
-            merged[section] = below | keys if isinstance(keys, dict) else keys
+        below = merged.get(section, {})
+        if not isinstance(keys, dict):  # a curriculum, which takes the place of another
+            merged[section] = keys
+        elif isinstance(below, dict):  # else the section itself is refused when the recipe is validated
+            merged[section] = below | keys
     return merged
 
 
@@ -113,9 +115,13 @@ def is_written(path: Path) -> bool:
         document = tomllib.loads(text)
     except ValueError:  # not TOML, or not UTF-8
         return False
-    return document.keys() == Recipe.model_fields.keys() and tomli_w.dumps(document) == text
+    sections = document.keys() | {"curriculum"}  # which is written only if there is one
+    return sections == Recipe.model_fields.keys() and tomli_w.dumps(document) == text
 
 
 def write_recipe(recipe: Recipe) -> str:
     """A recipe as TOML, every value in it."""
-    return tomli_w.dumps(json.loads(recipe.model_dump_json(exclude_none=True)))
+    document = json.loads(recipe.model_dump_json(exclude_none=True))
+    if not recipe.curriculum:
+        del document["curriculum"]
+    return tomli_w.dumps(document)

@@ -1,12 +1,14 @@
 """Recipes: everything a run is made of, as TOML; a recipe is checked as a whole before anything starts."""
 
+import itertools
 import math
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from matstream.shared.encodings import ENCODINGS, Encoding, by_name
-from matstream.shared.errors import conflict
+from matstream.shared.errors import conflict, explain
+from matstream.shared.problems import Definitions, meaning
 from matstream.shared.spec import MAX_INDEX, Index, StreamSpec
 from matstream.trainer.tokens.magnitudes import Magnitudes, of_inputs, of_targets
 from matstream.trainer.tokens.tasks import tasks_of
@@ -127,19 +129,80 @@ class FetchSection(_Section):
     )
 
 
+class Stage(_Section):
+    """A table of [[curriculum]]: how many samples it lasts, and fields of [stream] that differ meanwhile."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    samples: int = Field(ge=1, le=MAX_INDEX)
+
+
+class Segment(NamedTuple):
+    """The samples [start, stop) that a run learns from are those with these indices in a stream."""
+
+    stream: StreamSection
+    start: int
+    stop: int
+
+
 class Recipe(_Section):
     """A whole recipe."""
 
     stream: StreamSection
+    curriculum: tuple[Stage, ...] = ()
     tokens: TokensSection = TokensSection()
     model: ModelSection = ModelSection()
     training: TrainingSection
     evaluation: EvaluationSection = EvaluationSection()
     fetch: FetchSection = FetchSection()
 
+    _streams: tuple[StreamSection, ...] = PrivateAttr()
+
+    @property
+    def streams(self) -> tuple[StreamSection, ...]:
+        """The stream of each stage, and last the one that is learned from then on and scored."""
+        return self._streams
+
+    @property
+    def definitions(self) -> Definitions:
+        """What those names of its streams that are not built in mean."""
+        found = Definitions()
+        for stream in self.streams:
+            found |= stream.definitions
+        return found
+
+    def segments(self) -> list[Segment]:
+        """From which stream each sample of the training comes. It has the same index there as in the
+        training, so that it depends on nothing but that."""
+        ends = itertools.accumulate(stage.samples for stage in self.curriculum)
+        stops = [min(end, self.training.samples) for end in ends] + [self.training.samples]
+        starts = [0, *stops]
+        found = map(Segment, self.streams, starts, stops)
+        return [segment for segment in found if segment.start < segment.stop]
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        own = self.stream.fields() | {"seed": self.stream.seed}
+        streams = []
+        for number, stage in enumerate(self.curriculum):
+            try:
+                with meaning(self.stream.definitions):
+                    streams.append(StreamSection.model_validate(own | (stage.model_extra or {})))
+            except ValidationError as error:
+                [problem, *_] = explain(error.errors(), StreamSection)
+                field = f"curriculum.{number}.{problem.field}"
+                raise conflict(field, problem.value, problem.message) from None
+        self._streams = (*streams, self.stream)
+        return self
+
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
-        for side, magnitudes in (("input", of_inputs(self.stream)), ("output", of_targets(self.stream))):
+        bounds = [
+            (side, magnitudes(stream))
+            for stream in self.streams
+            for side, magnitudes in (("input", of_inputs), ("output", of_targets))
+        ]
+        for side, magnitudes in bounds:
             name, digits = getattr(self.tokens, side), getattr(self.tokens, f"{side}_digits")
             if name not in ENCODINGS:
                 raise conflict(f"tokens.{side}", name, f"must be one of {', '.join(ENCODINGS)}")
@@ -176,10 +239,13 @@ class Recipe(_Section):
 
     def _tasks_and_positions(self) -> tuple[int, int]:
         """How many tasks there are, and the most numbers that an input or a target has."""
-        (low, _), (m, n) = self.stream.extreme_dims()
-        cols = self.stream.cols
-        tasks = len(self.stream.operation) * (m - low + 1) * (cols.high - cols.low + 1 if cols else 1)
-        return tasks, self.stream.max_entries(m, n)
+        tasks = most = 0
+        for stream in self.streams:
+            (low, _), (m, n) = stream.extreme_dims()
+            cols = stream.cols
+            tasks += len(stream.operation) * (m - low + 1) * (cols.high - cols.low + 1 if cols else 1)
+            most = max(most, stream.max_entries(m, n))
+        return tasks, most
 
     def input_tokens(self) -> Tokens:
         """How the model reads."""
@@ -193,7 +259,9 @@ class Recipe(_Section):
 
     def _tokens(self, side: Side, encoding: Encoding, form: Form) -> Tokens:
         in_grid = form == "factored" and not self.model.paper
-        return Tokens(encoding, form, side, tasks_of(self.stream), in_grid)
+        # those of the stream that is scored, then what only stages have
+        tasks = dict.fromkeys(task for stream in self.streams[::-1] for task in tasks_of(stream))
+        return Tokens(encoding, form, side, tuple(tasks), in_grid)
 
 
 def _check_held(side: str, encoding: Encoding, magnitudes: Magnitudes) -> None:

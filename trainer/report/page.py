@@ -165,9 +165,11 @@ def _again(run: Findings) -> Markup:
     recipe = str(run.folder / RECIPE)
     base = run.folder.resolve().name
     command = shlex.join(["matstream", "train", recipe, "--run", f"{base}-again"])
-    fields = {**run.spec.fields(), "seed": run.recipe.stream.seed, "split": "train", "start": 0}
+    urls = []
+    for stream, start, stop in run.recipe.segments():
+        fields = {**stream.spec().fields(), "seed": stream.seed, "split": "train", "start": start}
+        urls.append(f"/v1/stream?{urlencode({**fields, 'count': min(stop - start, SHOWN)}, safe=',:')}")
     most = run.recipe.training.samples
-    url = f"/v1/stream?{urlencode({**fields, 'count': min(most, SHOWN)}, safe=',')}"
     parts = [element("h3", run.name), wrapped("pre", element("code", command))]
     if run.result is None:
         going_on = shlex.join(["matstream", "train", recipe, "--run", base, "--resume"])
@@ -181,10 +183,11 @@ def _again(run: Findings) -> Markup:
     parts += [
         element(
             "p",
-            f"The problems it is trained on, from any generator: the first {min(most, SHOWN):,} of {most:,}; "
-            "another start and count give the others.",
+            f"The problems it is trained on, {most:,} in all, from any generator"
+            + (", of one stage after another" if len(urls) > 1 else "")
+            + f". A URL has the first of them, {SHOWN:,} at most; another start and count give the others.",
         ),
-        wrapped("pre", element("code", url)),
+        *(wrapped("pre", element("code", url)) for url in urls),
     ]
     if run.result is not None:
         used = run.result.get("fingerprints", [])

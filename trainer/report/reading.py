@@ -106,7 +106,7 @@ def read_findings(folders: Sequence[Path]) -> list[Findings]:
 
 def _read(folder: Path, name: str) -> Findings:
     recipe = recipe_of(folder)
-    with meaning(recipe.stream.definitions):
+    with meaning(recipe.definitions):
         elsewhere = [(read_spec(record["spec"], folder / SCORES), record) for record in read_scores(folder)]
     return Findings(
         name=name,

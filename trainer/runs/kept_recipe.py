@@ -40,7 +40,7 @@ def recipe_of(folder: Path) -> Recipe:
             recipe = read_recipe(document, {})
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
-    lost = recipe.stream.definitions.by_name.keys() - kept.by_name.keys()
+    lost = recipe.definitions.by_name.keys() - kept.by_name.keys()
     if lost:  # a file of the same name, read otherwise, may be another one
         raise UserError(f"{folder / PROBLEMS} is not whole: the file of {min(lost)} is missing there")
     return recipe
@@ -48,7 +48,7 @@ def recipe_of(folder: Path) -> Recipe:
 
 def check_can_be_kept(recipe: Recipe) -> None:
     """Raise UserError if copies of its files would not say what the names of a recipe mean."""
-    own = recipe.stream.definitions
+    own = recipe.definitions
     for called, file in own.by_name.items():
         if file is None:
             raise UserError(
@@ -67,7 +67,7 @@ def keep_problems(recipe: Recipe, folder: Path) -> None:
     """Write the user's files that define the operations and the structure of a recipe's stream, and their
     checksums, into the folder of a run or of an exported model, where `recipe_of` reads them."""
     files: dict[str, bytes] = {}
-    for file, *_ in recipe.stream.definitions.sources:
+    for file, *_ in recipe.definitions.sources:
         stem = re.sub(r"[^\w.-]", "_", file.path.stem)
         others = (f"{stem}-{number}.py" for number in itertools.count(2))
         names = itertools.chain([f"{stem}.py"], others)

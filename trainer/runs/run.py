@@ -70,7 +70,7 @@ def prepare(
             raise UserError(f"there is no run in {folder} to resume; start it without --resume")
         written = recipe_of(folder)
         _check_same_problems(folder, written)
-        with meaning(written.stream.definitions):  # it goes on with the problem files that it keeps
+        with meaning(written.definitions):  # it goes on with the problem files that it keeps
             wanted = read_recipe(document, overrides)
         return Run(folder.name, folder, _same_recipe(written, wanted), found)
     wanted = read_recipe(document, overrides)
@@ -112,8 +112,9 @@ def begun(run: Run, client: Client, *, resume: bool) -> Iterator[None]:
     """
     recipe = run.recipe
     if not resume:  # a resumed run removes nothing, and its checkpoint says which numerics it needs
-        with closing(client.stream(recipe.stream.spec(), recipe.stream.seed, "train", 0, 1)) as samples:
-            next(samples)
+        for stream in recipe.streams:
+            with closing(client.stream(stream.spec(), stream.seed, "train", 0, 1)) as samples:
+                next(samples)
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
@@ -154,7 +155,7 @@ def _contents(folder: Path) -> tuple[object, ...]:
 def _check_same_problems(folder: Path, written: Recipe) -> None:
     """Raise UserError if a name of a run's recipe has come to mean something else than in that run."""
     now = known().by_name
-    for called, file in written.stream.definitions.by_name.items():
+    for called, file in written.definitions.by_name.items():
         given = now.get(called)
         if called in now and (given is None or file is None or given.digest != file.digest):
             where = "this program" if given is None else given.path
@@ -182,6 +183,13 @@ def _same_recipe(written: Recipe, wanted: Recipe) -> Recipe:
     """
     before, now = written.model_dump(), wanted.model_dump()
     for section in before.keys() - {"fetch"}:
+        if section == "curriculum":
+            if before[section] != now[section]:
+                raise UserError(
+                    f"curriculum: the run to resume was begun with another, which is in its {RECIPE}; keep "
+                    "that, or begin another run with --run NAME"
+                )
+            continue
         for key, value in before[section].items():
             asked = now[section][key]
             free = key in ("time_limit", "checkpoints") or (key, asked) == ("precision", "auto")

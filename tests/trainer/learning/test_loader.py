@@ -6,21 +6,22 @@ import torch
 
 from matstream.generator_service.stream import generate
 from matstream.shared.encodings import by_name
-from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import from_batch
 from matstream.trainer.client import Client, StreamError
 from matstream.trainer.learning.loader import Loader, StoppedError
+from matstream.trainer.recipes.recipe import Segment, StreamSection
 from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import Tokens, encode
 
-SPEC = StreamSpec(operation="add", dim=2)
+STREAM = StreamSection(operation="add", dim=2)
+SPEC = STREAM.spec()
 READ = Tokens(by_name("P1000"), "factored", "input", tasks_of(SPEC), in_grid=True)
 WRITE = Tokens(by_name("P1000"), "sequential", "target", tasks_of(SPEC), in_grid=False)
 GO_ON = threading.Event()
 
 
 def _loader(client: Client, position: int = 0, end: int = 10_000, **fetch: int) -> Loader:
-    return Loader(client, SPEC, 0, "train", position, end, READ, WRITE, **fetch)
+    return Loader(client, [Segment(STREAM, 0, end)], "train", position, READ, WRITE, **fetch)
 
 
 @pytest.mark.parametrize("fetch", [{}, {"connections": 3, "request_samples": 70}])
@@ -70,3 +71,28 @@ def test_only_so_much_is_made_ahead(client):
     made = threading.active_count()
     loader.close()
     assert threading.active_count() < made
+
+
+def test_segments_of_several_streams_follow_one_another_sample_by_sample(client):
+    other = StreamSection(operation="transpose", dim=2, seed=7)
+    tasks = tasks_of(SPEC) + tasks_of(other.spec())
+    read, write = (
+        Tokens(by_name("P1000"), "factored", side, tasks, in_grid=True) for side in ("input", "target")
+    )
+    segments = [Segment(other, 0, 100), Segment(STREAM, 100, 250)]
+    expected = [
+        encode(
+            from_batch(generate(stream.spec(), stream.seed, "train", start, stop - start)),
+            stream.operation,
+            read,
+            write,
+        )
+        for stream, start, stop in segments
+    ]
+    for position in (0, 37, 99, 100, 180):
+        loader = Loader(client, segments, "train", position, read, write)
+        taken = [loader.take(count, GO_ON) for count in (1, 30, 250 - position - 31)]
+        loader.close()
+        for part, wanted in enumerate(zip(*expected, strict=True)):
+            found = np.concatenate([np.asarray(batch[part]) for batch in taken])
+            np.testing.assert_array_equal(found, np.concatenate(wanted)[position:])
