@@ -25,7 +25,7 @@ def of_inputs(spec: StreamSpec) -> Magnitudes:
     m, n = spec.extreme_dims()[1]
     parts = [] if spec.own_structure is None else [_of_own(spec.own_structure, m, n)]
     if not parts or spec.have_vectors():
-        parts.append(_of_law(spec, n))
+        parts.append(_of_law(spec, m, n))
     largest = max(part.largest for part in parts)
     largest += spec.noise * _scale(spec)[1] / math.sqrt(3) * _NORMAL
     return Magnitudes(min(part.usual for part in parts), min(largest, spec.max_abs or math.inf))
@@ -40,13 +40,16 @@ def of_targets(spec: StreamSpec) -> Magnitudes:
     return Magnitudes(min(usual for usual, _ in found), min(largest, spec.max_abs or math.inf))
 
 
-def _of_law(spec: StreamSpec, n: int) -> Magnitudes:
-    """The entries of matrices of up to n columns that are drawn by the spec's own laws, without noise."""
+def _of_law(spec: StreamSpec, m: int, n: int) -> Magnitudes:
+    """The entries of matrices of up to m rows and n columns, of all that comes with matstream, without
+    noise."""
     low, high = _scale(spec)
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
     largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
     if spec.structure == "whole_numbers":  # whatever the law
         return Magnitudes(1, max(1, math.ceil(high) - 1))
+    if spec.structure == "chosen_rank":
+        return Magnitudes(1, min(m, n) * max(1, math.isqrt(math.floor(high))) ** 2)
     if "gaussian" in spec.coefficients:
         largest *= _NORMAL / math.sqrt(3)
     return Magnitudes(low, largest)

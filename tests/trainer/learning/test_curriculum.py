@@ -78,7 +78,7 @@ def test_a_training_that_is_shorter_than_its_stages_ends_within_them(recipe_file
 def test_a_recipe_with_stages_is_written_and_read_as_it_is(recipe_file):
     _, recipe = load_recipe(str(recipe_file), {"training": {"samples": 3200}})
     written = write_recipe(recipe)
-    assert written.count("[[curriculum]]") == 2
+    assert tomllib.loads(written)["curriculum"] == tomllib.loads(DOCUMENT)["curriculum"]
     assert read_recipe(tomllib.loads(written), {}).segments() == recipe.segments()
     assert "curriculum" not in write_recipe(read({}))
 

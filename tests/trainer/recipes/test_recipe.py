@@ -106,7 +106,7 @@ def test_a_base_is_no_recipe():
         ("training", "learning_rate", 0, "greater than 0"),
         ("training", "learning_rate", float("nan"), "finite|greater"),
         ("training", "lr", 1e-3, "known are samples, batch_size"),
-        ("optimiser", "name", "adam", "known are stream, tokens"),
+        ("optimiser", "name", "adam", "known are stream, curriculum, tokens"),
     ],
 )
 def test_a_bad_value_is_refused_naming_the_key_and_what_is_allowed(section, key, value, allowed):
