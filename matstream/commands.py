@@ -272,6 +272,7 @@ def evaluate(
     split: Literal["train", "valid", "test"] = "test",
     constrained: bool = False,
     analyse: bool = False,
+    baselines: bool = False,
     out: Path | None = None,
 ) -> None:
     """Score trained models on held-out samples of any stream they can read, their own by default.
@@ -296,6 +297,9 @@ def evaluate(
         Let the model write only words (tokens) that the grammar of an answer allows.
     analyse
         Also study where it fails: by rank, by condition number, norms and angles of vectors.
+    baselines
+        Also say what numerical methods reach on the same samples, in 1, 2, 4 and 8 steps, and what the best
+        constant answer does.
     out
         Folder for scores, answers and study; for several runs, a folder for each is made in it. By default
         the run's own folder.
@@ -305,7 +309,7 @@ def evaluate(
         from matstream.trainer.scoring.evaluate import Choice, examine, plan
 
     planned = plan(runs, stream or {}, across, out)
-    examine(planned, generator, Choice(samples, split, constrained), study=analyse)
+    examine(planned, generator, Choice(samples, split, constrained), study=analyse, compare=baselines)
 
 
 @app.command

@@ -61,6 +61,15 @@ class Histogram(NamedTuple):
     first_row: bool = False  # whether only the first row of a target is counted
 
 
+class Method(NamedTuple):
+    """A numerical method that answers inputs (B, m, w) by so many steps of it, (B, p, q), to compare a model
+    with; one that has no steps gets 0 of them."""
+
+    name: str
+    answer: Callable[[Floats, int], Floats]
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+
+
 ENTRIES = Histogram()
 
 # the groups in which the playground shows operations
@@ -155,6 +164,7 @@ class Operation:
     deviation: Callable[[Floats, Floats, Floats], Deviation] = difference
     beyond: Callable[[Floats, Floats, Floats], Floats] | None = None  # (B,), unseen by `deviation`
     study: Callable[[Floats, Floats, Floats, Floats], dict[str, Any]] = failure_studies.entries
+    methods: tuple[Method, ...] = ()  # that models are compared with
 
     histogram: Histogram = ENTRIES
 

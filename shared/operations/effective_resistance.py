@@ -6,10 +6,11 @@ Electric Flow* (Cheng et al., arXiv 2410.16699); Klein & Randić, *Resistance di
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.graphs import connections, is_laplacian, made_invertible
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest
-from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 from matstream.shared.operations.inverse import BOUND, LARGEST
 
 
@@ -23,14 +24,23 @@ def _resistances(inputs: Floats) -> Answers:
     connected = connections(inputs)
     invertible, _ = made_invertible(inputs, connected)
     (inverse,) = solve(lambda a: (np.linalg.inv(a),), invertible, [(n, n)])
-    diagonal = np.diagonal(inverse, axis1=1, axis2=2)
-    resistances = diagonal[:, :, None] + diagonal[:, None] - (inverse + inverse.swapaxes(1, 2))
-    resistances[:, np.arange(n), np.arange(n)] = 0.0
+    resistances = _of_inverse(inverse)
     # over ordered pairs, each edge counts twice, and the diagonal is 0
     foster = np.abs(-(inputs * resistances).sum(axis=(1, 2)) / 2 - (n - 1)) / n
     off = np.maximum(largest(invertible @ inverse - np.eye(n)), foster)
     has_answer = is_laplacian(inputs) & connected.all(axis=(1, 2))
     return Answers(resistances, np.where(has_answer, off, np.nan))
+
+
+def _of_inverse(inverse: Floats) -> Floats:
+    """R of L⁺, or of what differs from it by what the graph's parts have in common."""
+    diagonal = np.diagonal(inverse, axis1=1, axis2=2)
+    return diagonal[:, :, None] + diagonal[:, None] - (inverse + inverse.swapaxes(1, 2))
+
+
+def _newton_schulz(inputs: Floats, steps: int) -> Floats:
+    invertible, _ = made_invertible(inputs, connections(inputs))
+    return _of_inverse(iterations.newton_schulz(invertible, steps))
 
 
 OPERATION = Operation(
@@ -44,4 +54,5 @@ OPERATION = Operation(
     residual_bound=BOUND,
     cost=cubic(75),
     magnitudes=lambda usual, largest, m, n: (1 / (n * largest), LARGEST / usual),
+    methods=(Method("Newton–Schulz", _newton_schulz),),
 )

@@ -6,10 +6,11 @@
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import clear, rounding
-from matstream.shared.operation import Answers, Floats, Histogram, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Histogram, Method, Operation, Part, cubic
 
 
 def _eigenvalues(inputs: Floats) -> Answers:
@@ -39,4 +40,8 @@ OPERATION = Operation(
     magnitudes=lambda usual, largest, m, n: (usual, n * largest),
     study=failure_studies.ranked,
     histogram=Histogram("eigenvalues", "eigenvalue"),
+    methods=(
+        Method("QR iteration", lambda a, steps: iterations.qr_iteration(a, steps)[0][:, :, None]),
+        Method("Jacobi sweeps", lambda a, steps: iterations.jacobi(a, steps)[0][:, :, None]),
+    ),
 )

@@ -7,6 +7,7 @@ The first non-zero component of each eigenvector is positive.
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.lapack import eigh
 from matstream.shared.linear_algebra.norms import largest, nonzero, off_orthonormal, square_norm
 from matstream.shared.linear_algebra.rounding import (
@@ -17,7 +18,7 @@ from matstream.shared.linear_algebra.rounding import (
     rounding,
     vectors_unique,
 )
-from matstream.shared.operation import Answers, Deviation, Floats, Histogram, Operation, Part, cubic
+from matstream.shared.operation import Answers, Deviation, Floats, Histogram, Method, Operation, Part, cubic
 
 
 def _eigenvectors(inputs: Floats) -> Answers:
@@ -62,6 +63,10 @@ def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) 
     }
 
 
+def _answer(values: Floats, vectors: Floats) -> Floats:
+    return np.concatenate([values[:, None], vectors * leading_signs(vectors)[:, None]], axis=1)
+
+
 OPERATION = Operation(
     group="factorisations",
     input_form="symmetric A (n×n)",
@@ -78,4 +83,8 @@ OPERATION = Operation(
     beyond=_beyond,
     study=_study,
     histogram=Histogram("eigenvalues", "eigenvalue", first_row=True),
+    methods=(
+        Method("QR iteration", lambda a, steps: _answer(*iterations.qr_iteration(a, steps))),
+        Method("Jacobi sweeps", lambda a, steps: _answer(*iterations.jacobi(a, steps))),
+    ),
 )

@@ -6,7 +6,7 @@ Only the very number is right. *Learning the greatest common divisor* (Charton, 
 import numpy as np
 
 from matstream.shared import failure_studies
-from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, exact, linear
+from matstream.shared.operation import Answers, Floats, Method, Operand, Operation, Part, exact, linear
 
 _EXACT = 2.0**53  # whole numbers up to this are exact
 
@@ -18,6 +18,19 @@ def _divisors(inputs: Floats) -> Answers:
     numbers = np.where(whole[:, None, None], inputs, 0.0).astype(np.int64)
     divisors = np.gcd(numbers[:, :, :n], numbers[:, :, n:]).astype(np.float64)
     return Answers(divisors, np.where(whole, 0.0, np.nan))
+
+
+def _euclid(inputs: Floats, steps: int) -> Floats:
+    """The larger number left after so many divisions with remainder."""
+    n = inputs.shape[2] // 2
+    large, small = (
+        np.maximum(inputs[:, :, :n], inputs[:, :, n:]),
+        np.minimum(inputs[:, :, :n], inputs[:, :, n:]),
+    )
+    for _ in range(steps):
+        rest = np.where(small == 0, 0.0, np.fmod(large, np.where(small == 0, 1.0, small)))
+        large, small = np.where(small == 0, large, small), rest
+    return large
 
 
 OPERATION = Operation(
@@ -33,4 +46,5 @@ OPERATION = Operation(
     magnitudes=lambda usual, largest, m, n: (1.0, largest),
     deviation=exact,
     study=failure_studies.digits,
+    methods=(Method("steps of Euclid", _euclid),),
 )

@@ -6,9 +6,10 @@ Flow* (Cheng et al., arXiv 2410.16699). At the usual scale of 10 heat has nearly
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.functions import of_symmetric
 from matstream.shared.linear_algebra.graphs import is_laplacian
-from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 
 
 def _heat_kernel(inputs: Floats) -> Answers:
@@ -34,4 +35,5 @@ OPERATION = Operation(
     residual_bound=1e-10,
     cost=cubic(135),
     magnitudes=lambda usual, largest, m, n: (0.1, 1.1),
+    methods=(Method("Taylor series", lambda laplacians, k: iterations.taylor_series(-laplacians, k)),),
 )

@@ -6,9 +6,10 @@
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest
-from matstream.shared.operation import Answers, Deviation, Floats, Operation, Part, cubic
+from matstream.shared.operation import Answers, Deviation, Floats, Method, Operation, Part, cubic
 
 # The published bound of the residual: it refuses condition numbers from about 1e5 on, and inverses whose
 # entries are much larger than LARGEST / scale.
@@ -51,4 +52,5 @@ OPERATION = Operation(
     magnitudes=lambda usual, largest, m, n: (1 / largest, LARGEST / usual),
     deviation=_deviation,
     study=_study,
+    methods=(Method("Newton–Schulz", iterations.newton_schulz),),
 )

@@ -5,9 +5,10 @@
 
 import numpy as np
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra import lapack
 from matstream.shared.linear_algebra.norms import largest, nonzero
 from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
+from matstream.shared.operations import solve
 from matstream.shared.operations.inverse import BOUND, LARGEST
 
 
@@ -17,7 +18,7 @@ def _least_squares(inputs: Floats) -> Answers:
     Residual: the step of one iterative refinement, max|R⁻¹Qᵀ(b−Ax)| / max|x|, A = QR.
     """
     n = inputs.shape[2] - 1
-    x, step = solve(_solved, inputs, [(n, 1), (n, 1)])
+    x, step = lapack.solve(_solved, inputs, [(n, 1), (n, 1)])
     return Answers(x + 0.0, largest(step) / nonzero(largest(x)))  # no −0
 
 
@@ -41,4 +42,5 @@ OPERATION = Operation(
     residual_bound=BOUND,
     cost=cubic(65),
     magnitudes=lambda usual, largest, m, n: (usual / largest, LARGEST),
+    methods=solve.METHODS,
 )

@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.functions import of_symmetric
-from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 
 
 def _exponential(inputs: Floats) -> Answers:
@@ -34,4 +35,5 @@ OPERATION = Operation(
     residual_bound=1e-10,
     cost=cubic(125),
     magnitudes=lambda usual, largest, m, n: (1.0, math.exp(min(n * largest, 700))),
+    methods=(Method("Taylor series", iterations.taylor_series),),
 )

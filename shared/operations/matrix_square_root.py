@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.functions import of_symmetric
 from matstream.shared.linear_algebra.norms import nonzero
-from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 
 
 def _square_root(inputs: Floats) -> Answers:
@@ -36,4 +37,5 @@ OPERATION = Operation(
     residual_bound=1e-10,
     cost=cubic(135),
     magnitudes=lambda usual, largest, m, n: (math.sqrt(usual), math.sqrt(n * largest)),
+    methods=(Method("Denman–Beavers", iterations.denman_beavers),),
 )

@@ -6,11 +6,12 @@ Computations* (Golub & Van Loan), section 7.4.6.
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.complex_values import in_order
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import nonzero
 from matstream.shared.linear_algebra.rounding import ROUNDING, clear
-from matstream.shared.operation import Answers, Floats, Histogram, Operand, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Histogram, Method, Operand, Operation, Part, cubic
 
 
 def _roots(inputs: Floats) -> Answers:
@@ -54,4 +55,5 @@ OPERATION = Operation(
     cost=cubic(150),
     magnitudes=lambda usual, largest, m, n: (1.0, 1 + largest),
     histogram=Histogram("real and imaginary parts"),
+    methods=(Method("Durand–Kerner", lambda c, k: in_order(iterations.durand_kerner(c[:, :, 0], k))),),
 )

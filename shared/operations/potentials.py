@@ -7,9 +7,10 @@ the mean 0. *Graph Transformers Dream of Electric Flow* (Cheng et al., arXiv 241
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.graphs import connections, is_laplacian, made_invertible
 from matstream.shared.linear_algebra.solving import solved
-from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Method, Operand, Operation, Part, cubic
 from matstream.shared.operations.inverse import BOUND, LARGEST
 
 
@@ -19,13 +20,22 @@ def _potentials(inputs: Floats) -> Answers:
 
     Residual: that of `solve`; NaN where L is no Laplacian.
     """
-    laplacians, currents = inputs[:, :, :-1], inputs[:, :, -1:]
-    connected = connections(laplacians)
-    invertible, projector = made_invertible(laplacians, connected)
-    alone = connected.sum(axis=2, keepdims=True) == 1
-    balanced = np.where(alone, 0.0, currents - projector @ currents)
+    laplacians, balanced = _balanced(inputs)
+    invertible, _ = made_invertible(laplacians, connections(laplacians))
     x, error = solved(invertible, balanced)
     return Answers(x, np.where(is_laplacian(laplacians), error, np.nan))
+
+
+def _balanced(inputs: Floats) -> tuple[Floats, Floats]:
+    """L (B, n, n), and ψ − Pψ (B, n, 1)."""
+    laplacians, currents = inputs[:, :, :-1], inputs[:, :, -1:]
+    connected = connections(laplacians)
+    parts = connected.sum(axis=2, keepdims=True)
+    return laplacians, np.where(parts == 1, 0.0, currents - (connected / parts) @ currents)
+
+
+def _conjugate_gradients(inputs: Floats, steps: int) -> Floats:
+    return iterations.conjugate_gradients(*_balanced(inputs), steps)
 
 
 OPERATION = Operation(
@@ -40,4 +50,5 @@ OPERATION = Operation(
     residual_bound=BOUND,
     cost=cubic(90),
     magnitudes=lambda usual, largest, m, n: (usual / (n * largest), LARGEST),
+    methods=(Method("conjugate gradients", _conjugate_gradients),),
 )

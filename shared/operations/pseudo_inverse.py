@@ -5,10 +5,11 @@
 
 import numpy as np
 
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest, nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import ROUNDING, clear, rank_of
-from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 from matstream.shared.operations.inverse import BOUND, LARGEST
 
 _DOUBT = 1e-6  # how uncertain the rank may be, on which the answer depends
@@ -49,4 +50,5 @@ OPERATION = Operation(
     residual_bound=BOUND,
     cost=cubic(220),
     magnitudes=lambda usual, largest, m, n: (1 / (largest * max(m, n)), LARGEST / usual),
+    methods=(Method("Newton–Schulz", iterations.newton_schulz),),
 )

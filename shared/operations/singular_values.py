@@ -8,10 +8,11 @@ import math
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import clear, rounding
-from matstream.shared.operation import Answers, Floats, Histogram, Operation, Part, cubic
+from matstream.shared.operation import Answers, Floats, Histogram, Method, Operation, Part, cubic
 
 
 def _singular_values(inputs: Floats) -> Answers:
@@ -44,4 +45,7 @@ OPERATION = Operation(
     magnitudes=lambda usual, largest, m, n: (usual, math.sqrt(m * n) * largest),
     study=_study,
     histogram=Histogram("singular values", "singular value"),
+    methods=(
+        Method("QR iteration", lambda a, k: iterations.qr_iteration_of_rectangles(a, k)[0][:, :, None]),
+    ),
 )

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest, nonzero, off_orthonormal, square_norm
 from matstream.shared.linear_algebra.rounding import (
@@ -19,7 +20,7 @@ from matstream.shared.linear_algebra.rounding import (
     rounding,
     vectors_unique,
 )
-from matstream.shared.operation import Answers, Deviation, Floats, Histogram, Operation, Part, cubic
+from matstream.shared.operation import Answers, Deviation, Floats, Histogram, Method, Operation, Part, cubic
 
 
 def _svd(inputs: Floats) -> Answers:
@@ -80,6 +81,12 @@ def _study(inputs: Floats, targets: Floats, predictions: Floats, error: Floats) 
     }
 
 
+def _qr_iteration(a: Floats, steps: int) -> Floats:
+    values, left, right = iterations.qr_iteration_of_rectangles(a, steps)
+    signs = leading_signs(left)[:, None]
+    return np.concatenate([values[:, None], left * signs, right * signs], axis=1)
+
+
 OPERATION = Operation(
     group="factorisations",
     input_form="A (m×n)",
@@ -99,4 +106,5 @@ OPERATION = Operation(
     beyond=_beyond,
     study=_study,
     histogram=Histogram("singular values", "singular value", first_row=True),
+    methods=(Method("QR iteration", _qr_iteration),),
 )

@@ -1,6 +1,8 @@
 """How numbers, and the findings of scoring.failures as tables, are shown on a terminal or on a page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 DASH = "–"
@@ -27,6 +29,23 @@ def percent(share: float | None) -> str:
 def number(value: float | None, form: str = ",.0f") -> str:
     """A number as text, a dash if there is none."""
     return DASH if value is None else format(value, form)
+
+
+def baseline_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """The records of scoring.baselines as a table for each operation."""
+    tables = []
+    for operation, group in groupby(records, key=itemgetter("operation")):
+        rows = []
+        for one in group:
+            steps = f", {one['steps']} step{'s' * (one['steps'] > 1)}" if one["steps"] else ""
+            right, strict = one["accuracy"], one["accuracy_strict"]
+            error, rmse = number(one["median_error"], ".2g"), number(one["relative_rmse"], ".2g")
+            shares = [percent(share) for share in (right["0.05"], right["0.01"], strict["0.05"])]
+            rows.append([f"{one['method']}{steps}", *shares, error, rmse])
+            count = one["samples"]
+        head = ["method", "within 5%", "1%", "strict", "median error", "relative RMSE"]
+        tables.append(Table(f"{operation}, on {count:,} samples with all their digits", head, rows))
+    return tables
 
 
 def study_tables(found: Mapping[str, Any], known: Mapping[Path, float]) -> list[Table]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from matstream.trainer.display.formatting import study_tables
+from matstream.trainer.display.formatting import baseline_tables, study_tables
 
 _console = Console(highlight=False, markup=False)  # names of runs and files may hold [brackets]
 _console.soft_wrap = not _console.is_jupyter  # a notebook has no window width at which to fold lines
@@ -50,6 +50,16 @@ def show_cross(
     for run, row in zip(runs, accuracy, strict=True):
         table.add_row(run, *(f"{share:.1%}" for share in row))
     _console.print(table)
+
+
+def show_baselines(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print what numerical methods and constant answers reach beside a model (scoring.baselines)."""
+    for title, head, rows in baseline_tables(records):
+        table = _table(*head)
+        for row in rows:
+            table.add_row(*row)
+        say("", bold=f"\n{title}")
+        _console.print(table)
 
 
 def show_study(study: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from matstream.trainer.display.formatting import DASH, percent
+from matstream.trainer.display.formatting import DASH, baseline_tables, percent
 from matstream.trainer.recipes.reading import write_recipe
 from matstream.trainer.report.comparison import accuracies, comparison, evaluations, parts, problem
 from matstream.trainer.report.failures import studies
@@ -62,6 +62,7 @@ def write(runs: Sequence[Findings], maps: Sequence[Across], pictures: Sequence[P
         section("Accuracy by tolerance", shown.get("accuracy", NOTHING), accuracies(runs)),
         section("Mixture by operation", shown.get("by-operation", NOTHING), parts(runs, "by_operation")),
         section("Mixture by dimension", shown.get("by-dimension", NOTHING), parts(runs, "by_dimension")),
+        section("Beside numerical methods", *_baselines(runs)),
         _elsewhere(runs, maps, shown),
         _cases(runs, pictures, shown),
         section("Where it fails", *(studies(run.name, run.studies) for run in runs)),
@@ -117,6 +118,27 @@ def _learning(shown: dict[str, Markup]) -> list[Markup]:
         class_="hint",
     )
     return [shown["curves"], hint] if "curves" in shown else []
+
+
+def _baselines(runs: Sequence[Findings]) -> list[Markup]:
+    """What numerical methods and the best constant answer reach on the same samples."""
+    found = [
+        table(f"{run.name}: {title}" if len(runs) > 1 else title, head, rows)
+        for run in runs
+        if run.result is not None
+        for title, head, rows in baseline_tables(run.result.get("baselines", []))
+    ]
+    if not found:
+        return []
+    hint = element(
+        "p",
+        "Methods get the inputs with all their digits, and answers are compared with the exact ones: this "
+        "model's accuracy may differ a little from that above, for which both are rounded to its words. The "
+        "best constant answer is the same for all samples, chosen to be right for as many as possible. "
+        "Relative RMSE: the root of the mean square of the error, divided by that of the targets.",
+        class_="hint",
+    )
+    return [hint, *found]
 
 
 def _elsewhere(runs: Sequence[Findings], maps: Sequence[Across], shown: dict[str, Markup]) -> Markup:

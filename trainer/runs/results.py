@@ -18,6 +18,17 @@ class _Record(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+class _Baseline(_Record):
+    operation: str
+    method: str
+    steps: int
+    samples: int
+    accuracy: _Shares
+    accuracy_strict: _Shares
+    median_error: float | None
+    relative_rmse: float | None
+
+
 class _Summary(_Record):
     accuracy: _Shares
     accuracy_strict: _Shares
@@ -32,6 +43,7 @@ class _Scores(_Summary):
     seed: int
     by_operation: dict[str, _Summary] = {}
     by_dimension: dict[str, _Summary] = {}
+    baselines: list[_Baseline] = []
 
 
 class _Result(_Scores):

@@ -16,7 +16,7 @@ from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
 from matstream.trainer.client import Client
 from matstream.trainer.client.embedded import generators
 from matstream.trainer.display.progress import working
-from matstream.trainer.display.tables import say, show_cross, show_scores, show_study
+from matstream.trainer.display.tables import say, show_baselines, show_cross, show_scores, show_study
 from matstream.trainer.recipes.recipe import StreamSection
 from matstream.trainer.runs.folder import (
     ANSWERS,
@@ -31,6 +31,7 @@ from matstream.trainer.runs.folder import (
 from matstream.trainer.runs.pretrained import Pretrained, load
 from matstream.trainer.runs.results import read_scores, read_studies
 from matstream.trainer.scoring.answers import Answers, answers, save, summaries
+from matstream.trainer.scoring.baselines import baselines
 from matstream.trainer.scoring.failures import analyse
 from matstream.trainer.tokens.tasks import tasks_of
 
@@ -100,12 +101,12 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     return Plan(field, values, subjects)
 
 
-def examine(planned: Plan, urls: Sequence[str] | None, choice: Choice, *, study: bool) -> None:
+def examine(planned: Plan, urls: Sequence[str] | None, choice: Choice, *, study: bool, compare: bool) -> None:
     """Score models as planned and print how they do. Samples come from the generators at `urls`, or from one
     that is started for models whose problem files are the same.
 
-    In the folder for each model's scores, it adds to evaluations.json; it replaces evaluation.zarr if the
-    model has one stream, and analysis.json with `study`.
+    In the folder for each model's scores, it adds to evaluations.json, with `compare` also what numerical
+    methods reach; it replaces evaluation.zarr if the model has one stream, and analysis.json with `study`.
     """
     if study:
         for subject in planned.subjects:
@@ -114,7 +115,7 @@ def examine(planned: Plan, urls: Sequence[str] | None, choice: Choice, *, study:
     for sources, subjects in groupby(planned.subjects, key=_sources):
         with generators(urls, sources) as found, Client(found) as client:
             table += [
-                _examined(subject, client, choice, kept=not planned.field, study=study)
+                _examined(subject, client, choice, kept=not planned.field, study=study, compare=compare)
                 for subject in subjects
             ]
     if planned.field:
@@ -131,18 +132,22 @@ def _sources(subject: Subject) -> list[Source]:
     return definitions.sources
 
 
-def _examined(subject: Subject, client: Client, choice: Choice, *, kept: bool, study: bool) -> list[float]:
+def _examined(
+    subject: Subject, client: Client, choice: Choice, *, kept: bool, study: bool, compare: bool
+) -> list[float]:
     """A model's accuracy at 5% on each of its streams; if `kept`, its answers to the only one are saved."""
     subject.place.mkdir(parents=True, exist_ok=True)
     row, studies = [], []
     for stream in subject.streams:
         found = _answer(subject.own, client, subject.name, stream, choice)
-        scores = summaries(found)
+        scores = summaries(found) | ({"baselines": baselines(found)} if compare else {})
         _keep(subject.place, stream, choice, scores)
         row.append(scores["accuracy"]["0.05"])
         if kept:
             save(found, subject.place / ANSWERS, stream.spec())
             _show(subject.name, stream, scores)
+        if compare:
+            show_baselines(scores["baselines"])
         if study:
             studies += _studied(stream, choice, found)
     if study:
