@@ -80,7 +80,7 @@ def sample(
     Raises ValueError naming the field, the value and what is allowed; UserError if no generator answers.
     """
     spec, samples = read_address(operation, fields, seed=seed, split=split, start=start, count=count)
-    made = list(_batches(spec, samples, generator))
+    made = list(batches_of(spec, samples, generator))
     return _samples(spec, made)
 
 
@@ -100,7 +100,7 @@ def stream(
     ...     learn(s.inputs, s.targets)
     """
     spec, samples = read_address(operation, fields, seed=seed, split=split, start=start, count=count)
-    return (_samples(spec, [batch]) for batch in _batches(spec, samples, generator))
+    return (_samples(spec, [batch]) for batch in batches_of(spec, samples, generator))
 
 
 def streamed_in_blocks(
@@ -139,9 +139,10 @@ def read_address(
         raise RefusedError(explain(error.errors(), StreamSpec)) from None
 
 
-def _batches(
+def batches_of(
     spec: StreamSpec, samples: SampleRange, generator: str | Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
+    """The record batches of a range, drawn in this process, or streamed by the running generators."""
     if generator is None:
         from matstream.generator_service.stream import batches, default_batch_rows
 

@@ -18,12 +18,14 @@ from starlette.middleware.cors import CORSMiddleware
 from matstream.generator_service import numerics, samples_json
 from matstream.generator_service.service import metrics, refusals
 from matstream.generator_service.service.access import Access, Door, client_of, listed
+from matstream.generator_service.service.bodies import CSV, JSON, parsed, read_body
 from matstream.generator_service.service.catalog import catalog
 from matstream.generator_service.service.limits import Limits, check_samples, check_stream
 from matstream.generator_service.service.open_streams import Slots, busy
 from matstream.generator_service.service.queries import (
     NoQuery,
     SamplesQuery,
+    ScoreQuery,
     StreamQuery,
     openapi_parameters,
     read_query,
@@ -37,9 +39,11 @@ from matstream.generator_service.service.sending import (
     return_memory,
     unchanged,
 )
-from matstream.generator_service.stream import generate
+from matstream.generator_service.stream import batches, generate
+from matstream.shared.encodings import by_name
 from matstream.shared.errors import Problem, RefusedError
-from matstream.shared.spec import StreamSpec
+from matstream.shared.marking import mark
+from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -85,7 +89,8 @@ def create_app() -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=listed(access.cors_origins),
-            allow_headers=["Authorization", "If-None-Match"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            allow_methods=["GET", "HEAD", "POST"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     checked = [Depends(door.check)] if door.private else []
@@ -142,6 +147,30 @@ def create_app() -> FastAPI:
                     yield piece
 
         return StreamingResponse(await _begun(pieces(), held, request), media_type="application/json")
+
+    @v1.post(
+        "/score",
+        openapi_extra=openapi_parameters(ScoreQuery) | _PREDICTIONS,
+        responses=_SCORES,
+        response_class=Response,
+    )
+    async def score(request: Request) -> Response:
+        """Scores of predictions for the samples of a test split from `start` on, one for each prediction."""
+        async with slots.one(client_of(request)) as slot:
+            await slots.take(slot, 4 * limits.max_body_bytes)  # a body, and what it is read into
+            content = await read_body(request, limits.max_body_bytes)
+
+            def make() -> bytes:
+                predictions, fields = parsed(content, request.headers.get("content-type", ""))
+                query = read_query(ScoreQuery, request, fields)
+                spec, count = query.spec(), len(predictions.sizes)
+                rows = check_stream(limits, spec, count, None)
+                samples = SampleRange(seed=query.seed, split="test", start=query.start, count=count)
+                found, _ = mark(spec, batches(spec, samples, rows), predictions, by_name(query.encoding))
+                about = {"spec": spec.fields(), **samples.model_dump(), "encoding": query.encoding}
+                return samples_json.legible(about | found).encode()
+
+            return Response(await asyncio.wrap_future(computing.submit(make)), media_type="application/json")
 
     @v1.head("/catalog", include_in_schema=False)
     @v1.get("/catalog")
@@ -263,6 +292,28 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 _SAMPLES: dict[int | str, dict[str, Any]] = {
     200: _response("samples, as JSON for people", "application/json", {"type": "object"})
+}
+_SCORES: dict[int | str, dict[str, Any]] = {
+    200: _response("the scores, as shares by tolerance", "application/json", {"type": "object"}),
+    408: _response("the body did not come", refusals.MEDIA_TYPE, refusals.SCHEMA),
+}
+_ROWS = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+_MATRICES = {"type": "array", "items": _ROWS}
+_PREDICTIONS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "Predictions (p×q matrices like the targets), in the order of the samples: in JSON a "
+        "list of matrices, or an object with it as `predictions` beside fields of the query; in CSV a "
+        "prediction a line, its entries row by row; in Arrow a column `prediction`, of lists of entries.",
+        "content": {
+            JSON: {
+                "schema": {"type": "object", "properties": {"predictions": _MATRICES}},
+                "example": {"operation": "transpose", "dim": 2, "predictions": [[[1, 3], [2, 4]]]},
+            },
+            CSV: {"schema": {"type": "string"}},
+            MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
 }
 _METRICS: dict[int | str, dict[str, Any]] = {
     200: _response("Prometheus' text format", "text/plain", {"type": "string"})

@@ -56,6 +56,11 @@ class Connection(H11Protocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._half_closed = True
+        if self._answering() and self.cycle is not None and self.cycle.more_body:
+            # the rest of its body will not come
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            return False
         return self._answering()
 
     def on_response_complete(self) -> None:

@@ -36,6 +36,9 @@ class Limits(BaseSettings):
     max_batch_bytes: Annotated[int, *whole(1 << 20, 1 << 40)] = Field(
         64 << 20, description="most bytes of input and target a batch"
     )
+    max_body_bytes: Annotated[int, *whole(1 << 10, 1 << 30)] = Field(
+        16 << 20, description="most bytes of predictions in a request"
+    )
     max_json_numbers: Annotated[int, *whole(1, 10**9)] = Field(
         200_000, description="most numbers in an answer of /v1/samples"
     )

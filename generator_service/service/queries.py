@@ -1,6 +1,7 @@
 """The query parameters of each route: a spec, a range of its samples, and how to send them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -12,7 +13,7 @@ from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
 from matstream.generator_service.service import refusals
 from matstream.shared.encodings import ENCODINGS
 from matstream.shared.errors import Problem, RefusedError, explain
-from matstream.shared.spec import SampleRange, StreamSpec, whole
+from matstream.shared.spec import Index, SampleRange, StreamSpec, whole
 
 MAX_BATCH_ROWS = 65536
 MAX_QUERY_BYTES = 4096  # several times what all parameters together can need
@@ -53,7 +54,17 @@ class SamplesQuery(SampleRange, StreamSpec):
     )
 
 
-PARAMETERS = {*StreamQuery.model_fields, *SamplesQuery.model_fields}
+class ScoreQuery(StreamSpec):
+    """POST /v1/score."""
+
+    seed: Index = Field(0, description="The seed of the stream whose test split is answered.")
+    start: Index = Field(0, description="Index of the first sample that is answered, in the test split.")
+    encoding: Annotated[str, AfterValidator(_known_encoding), _encoding_schema] = Field(
+        "P1000", description="The encoding whose rounding sets the ceiling."
+    )
+
+
+PARAMETERS = {*StreamQuery.model_fields, *SamplesQuery.model_fields, *ScoreQuery.model_fields}
 
 
 def refuse_long_queries(app: ASGIApp) -> ASGIApp:
@@ -69,8 +80,8 @@ def refuse_long_queries(app: ASGIApp) -> ASGIApp:
     return bounded
 
 
-def read_query(model: type[Query], request: Request) -> Query:
-    """Read the query parameters of a request.
+def read_query(model: type[Query], request: Request, beside: Mapping[str, Any] | None = None) -> Query:
+    """Read the query parameters of a request, and others that stand `beside` them in its body.
 
     Raises RefusedError naming each parameter that is unknown, repeated or not valid; the values of unknown
     ones are left out, since they may be secrets.
@@ -82,8 +93,14 @@ def read_query(model: type[Query], request: Request) -> Query:
         raise RefusedError(
             [_known(model, Problem(name, ", ".join(given.getlist(name)), allowed)) for name in repeated]
         )
+    others = beside or {}
+    twice = sorted(others.keys() & given.keys())
+    if twice:
+        raise RefusedError(
+            [Problem(name, given[name], "is in the body too: must be given once") for name in twice]
+        )
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate({**given, **others})
     except ValidationError as error:
         raise RefusedError([_known(model, problem) for problem in explain(error.errors(), model)]) from None
 

@@ -56,10 +56,11 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     title, headers, shown = error.detail, dict(error.headers or {}), request.app.state.door.shown
     detail, path = error.detail, shown(request.scope["raw_path"].decode("latin-1"))
     if error.status_code == 404:
-        detail = f"nothing is served at {path}; try /v1/catalog, /v1/samples or /v1/stream"
+        detail = f"nothing is served at {path}; try /v1/catalog, /v1/samples, /v1/stream or /v1/score"
     elif error.status_code == 405:
-        headers["Allow"] = "GET, HEAD"
-        detail = f"{shown(request.method)} is not for {path}: it answers GET and HEAD"
+        allowed = "POST" if path.endswith("/v1/score") else "GET, HEAD"
+        headers["Allow"] = allowed
+        detail = f"{shown(request.method)} is not for {path}: it answers {allowed.replace(', ', ' and ')}"
     else:
         title = _TITLES.get(error.status_code, title)
     response = _document(error.status_code, title, detail)

@@ -10,8 +10,8 @@ from matstream.shared.encodings import ENCODINGS, Encoding, by_name
 from matstream.shared.errors import conflict, explain
 from matstream.shared.problems import Definitions, meaning
 from matstream.shared.spec import MAX_INDEX, Index, StreamSpec
+from matstream.shared.tasks import tasks_of
 from matstream.trainer.tokens.magnitudes import Magnitudes, of_inputs, of_targets
-from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import Form, Side, Tokens
 
 MAX_PLACES = 4_000_000  # positions of all tasks together: what a model's tables of places may hold

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from matstream.shared.files import written_aside
 from matstream.shared.scoring import by_tolerance, right, right_by_error, right_strictly, score
 from matstream.shared.spec import StreamSpec
+from matstream.shared.tasks import Task, tasks_of_samples
 from matstream.shared.wire import flat, from_batch, select
 from matstream.trainer.client import Client
 from matstream.trainer.learning.loader import StoppedError
 from matstream.trainer.model.inference import Solver
 from matstream.trainer.runs.folder import OF_ANSWERS
-from matstream.trainer.tokens.tasks import Task, tasks_of_samples
 
 _CHUNK_BYTES = 1 << 28  # of an array in one file; codecs take at most 2 GiB
 
@@ -130,10 +130,10 @@ def summaries(found: Sequence[Answers]) -> dict[str, Any]:
     """The summary of all answers, with `loss`, and in mixtures `by_operation` and `by_dimension`."""
     whole = summary(found)
     whole["loss"] = sum(part.loss for part in found) / sum(part.positions for part in found)
-    for name, key in (("by_operation", _operation), ("by_dimension", _dimension)):
+    for name, key in (("by_operation", "operation"), ("by_dimension", "dimension")):
         groups: dict[str, list[Answers]] = {}
         for part in found:
-            groups.setdefault(key(part.task), []).append(part)
+            groups.setdefault(getattr(part.task, key), []).append(part)
         if len(groups) > 1:
             whole[name] = {group: summary(parts) for group, parts in groups.items()}
     return whole
@@ -204,11 +204,3 @@ def _padded(matrices: Sequence[Floats]) -> Floats:
     return np.concatenate(
         [np.pad(batch, width, constant_values=np.nan) for batch, width in zip(matrices, around, strict=True)]
     )
-
-
-def _operation(task: Task) -> str:
-    return task.operation
-
-
-def _dimension(task: Task) -> str:
-    return str(task.m) if task.m == task.n else f"{task.m}x{task.n}"

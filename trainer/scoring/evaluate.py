@@ -13,6 +13,7 @@ from matstream.shared.errors import RefusedError, UserError, explain
 from matstream.shared.files import turn, written_aside
 from matstream.shared.problems import Definitions, Source, meaning
 from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
+from matstream.shared.tasks import tasks_of
 from matstream.trainer.client import Client
 from matstream.trainer.client.embedded import generators
 from matstream.trainer.display.progress import working
@@ -33,7 +34,6 @@ from matstream.trainer.runs.results import read_scores, read_studies
 from matstream.trainer.scoring.answers import Answers, answers, save, summaries
 from matstream.trainer.scoring.baselines import baselines
 from matstream.trainer.scoring.failures import analyse
-from matstream.trainer.tokens.tasks import tasks_of
 
 _ALL = {"coefficients": COEFFICIENTS, "spectrum": SPECTRA}  # fields whose values can be listed
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.shared.encodings import Encoding
+from matstream.shared.tasks import Task, tasks_of_samples
 from matstream.shared.wire import Matrices, Samples, flat
-from matstream.trainer.tokens.tasks import Task, tasks_of_samples
 
 Form = Literal["factored", "sequential"]
 Side = Literal["input", "target"]

@@ -29,12 +29,13 @@ def limited() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "mode"),
     [
-        *itertools.product(["/v1/stream", "/v1/samples"], [POSITIVE, NEGATIVE]),
+        *itertools.product(["/v1/stream", "/v1/samples", "/v1/score"], [POSITIVE, NEGATIVE]),
         *((path, POSITIVE) for path in FIXED),
     ],
 )
 def test_the_service_does_what_its_document_says(limited, path, mode):
-    operation = schemathesis.openapi.from_url(f"{limited}/openapi.json")[path]["GET"]
+    document = schemathesis.openapi.from_url(f"{limited}/openapi.json")
+    operation = document[path]["POST" if path == "/v1/score" else "GET"]
 
     @settings(max_examples=80 if path.startswith("/v1/s") else 5, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
@@ -73,7 +74,9 @@ def test_every_parameter_is_described(server):
     answers = document["paths"]["/v1/stream"]["get"]["responses"]
     assert list(answers["200"]["content"]) == [MEDIA_TYPE]
     assert {"304", "401", "422", "429", "503"} < set(answers)
-    assert all(operation["get"]["description"] for operation in document["paths"].values())
+    assert all(one["description"] for path in document["paths"].values() for one in path.values())
+    [posted] = [path["post"] for path in document["paths"].values() if "post" in path]
+    assert set(posted["requestBody"]["content"]) == {"application/json", "text/csv", MEDIA_TYPE}
 
 
 def test_the_documentation_loads_nothing_from_elsewhere(server):

@@ -28,7 +28,7 @@ def test_an_operation_is_trained_for_a_few_steps_and_scored(operation, client, t
             "tokens": WHOLE if whole else {},
             "model": {"width": 16, "heads": 2},
             "training": {
-                "samples": 640,
+                "samples": 384,
                 "batch_size": 32,
                 "log_every": 32,
                 "warmup": 64,

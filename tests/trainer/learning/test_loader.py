@@ -6,11 +6,11 @@ import torch
 
 from matstream.generator_service.stream import generate
 from matstream.shared.encodings import by_name
+from matstream.shared.tasks import tasks_of
 from matstream.shared.wire import from_batch
 from matstream.trainer.client import Client, StreamError
 from matstream.trainer.learning.loader import Loader, StoppedError
 from matstream.trainer.recipes.recipe import Segment, StreamSection
-from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import Tokens, encode
 
 STREAM = StreamSection(operation="add", dim=2)

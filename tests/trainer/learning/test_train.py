@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import matstream
+from matstream.shared.tasks import tasks_of
 from matstream.trainer.learning.train import _patience, _signals
 from matstream.trainer.learning.training_state import Position
 from matstream.trainer.recipes.reading import recipe_names
@@ -29,7 +30,6 @@ from matstream.trainer.recipes.recipe import FetchSection
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.kept_recipe import recipe_of
 from matstream.trainer.runs.run import prepare
-from matstream.trainer.tokens.tasks import tasks_of
 from tests.commands import Forked, finish, forked, started
 
 SEQUENTIAL = {"tokens__input_form": "sequential", "tokens__output_form": "sequential"}

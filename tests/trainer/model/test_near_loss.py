@@ -5,8 +5,8 @@ from torch.nn import functional as F
 
 from matstream.shared.encodings import by_name
 from matstream.shared.spec import StreamSpec
+from matstream.shared.tasks import tasks_of
 from matstream.trainer.model.near_loss import Near
-from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import Tokens
 
 

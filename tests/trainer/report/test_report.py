@@ -10,6 +10,7 @@ from matplotlib.collections import PathCollection
 
 from matstream.shared.errors import UserError
 from matstream.shared.spec import StreamSpec
+from matstream.shared.tasks import tasks_of
 from matstream.trainer import report
 from matstream.trainer.recipes.reading import read_recipe, write_recipe
 from matstream.trainer.report import figures
@@ -17,7 +18,6 @@ from matstream.trainer.report.cases import cases
 from matstream.trainer.report.published_results import published
 from matstream.trainer.report.reading import read_findings
 from matstream.trainer.scoring import failures
-from matstream.trainer.tokens.tasks import tasks_of
 
 TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
 VOID = {"img", "link", "meta"}

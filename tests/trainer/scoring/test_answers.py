@@ -7,13 +7,13 @@ import zarr
 from matstream.shared.encodings import by_name
 from matstream.shared.scoring import score
 from matstream.shared.spec import StreamSpec
+from matstream.shared.tasks import tasks_of
 from matstream.shared.wire import flat
 from matstream.trainer.client import Client
 from matstream.trainer.learning.loader import StoppedError
 from matstream.trainer.model.inference import Solver
 from matstream.trainer.report.cases import first_case
 from matstream.trainer.scoring.answers import answers, save, summaries
-from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import Ids, Tokens
 
 SPEC = StreamSpec(operation="add,transpose", dim="1-3")

@@ -3,10 +3,10 @@ import pytest
 
 import matstream
 from matstream.shared.operations import OPERATIONS
+from matstream.shared.tasks import Task
 from matstream.trainer.scoring import baselines as module
 from matstream.trainer.scoring.answers import Answers
 from matstream.trainer.scoring.baselines import baselines
-from matstream.trainer.tokens.tasks import Task
 
 
 def answered(operation, predictions=None, count=200, **fields) -> Answers:

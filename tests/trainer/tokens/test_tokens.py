@@ -7,8 +7,8 @@ from matstream.generator_service.stream import generate
 from matstream.shared.encodings import by_name
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec
+from matstream.shared.tasks import tasks_of
 from matstream.shared.wire import flat, from_batch, select
-from matstream.trainer.tokens.tasks import tasks_of
 from matstream.trainer.tokens.tokens import NOTHING, Tokens, encode
 from tests.specs import fields_of
 

@@ -21,6 +21,11 @@ class Task:
     definition: Operation = field(compare=False, repr=False)
 
     @property
+    def dimension(self) -> str:
+        """Its size in short."""
+        return str(self.m) if self.m == self.n else f"{self.m}x{self.n}"
+
+    @property
     def input_shape(self) -> Shape:
         return self.definition.input_shape(self.m, self.n)
 
