@@ -1,4 +1,5 @@
-"""The command line: `matstream serve`, `sample`, `train`, `evaluate`, `report`, `recipes`.
+"""The command line: `matstream serve`, `sample`, `train`, `evaluate`, `benchmark`, `report`,
+`recipes`.
 
 Each command is loaded when it is called, so that the service needs no
 torch and the trainer no FastAPI.
@@ -310,6 +311,24 @@ def evaluate(
 
     planned = plan(runs, stream or {}, across, out)
     examine(planned, generator, Choice(samples, split, constrained), study=analyse, compare=baselines)
+
+
+@app.command
+def benchmark(model: Path, /, *, generator: list[str] | None = None) -> None:
+    """Score a model on the frozen test sets that it can read, and print rows for the table of
+    docs/benchmark.md.
+
+    Parameters
+    ----------
+    model
+        Folder of a run, or of an exported model.
+    generator
+        URL of a running generator; may be given several times, for replicas. Without it, one is started.
+    """
+    with loading():
+        from matstream.trainer.scoring.benchmark import benchmark as rows_of
+
+    rows_of(model, generator)
 
 
 @app.command

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import settings
 
 from matstream.commands import main
 from matstream.shared import problems
-from tests.commands import flags
+from tests.commands import finish, flags, forked
 from tests.services import Service, serving
 
 # before torch is imported: each of pytest's workers, and all that they start, computes on one thread
@@ -83,3 +84,24 @@ def problems_forgotten() -> Iterator[None]:
     known, environment = problems._known, problems._environment
     yield
     problems._known, problems._environment = known, environment
+
+
+@pytest.fixture(scope="session")
+def mixed_run(tmp_path_factory, server) -> Path:
+    """A finished run, hardly trained, on a mixture: eigenvalues and transposes of dimensions 2 and 3."""
+    folder = tmp_path_factory.mktemp("mixed")
+    settings = {
+        "stream__operation": "eigenvalues,transpose",
+        "stream__dim": "2-3",
+        "model__width": 16,
+        "model__heads": 2,
+        "training__samples": 1280,
+        "training__average": 200,
+        "evaluation__validation_samples": 40,
+        "evaluation__test_samples": 120,
+    }
+    status, _, err = finish(
+        forked(folder, "train", "quickstart", "--run", "mixed", "--generator", server, **settings)
+    )
+    assert status == 0, err
+    return folder / "runs/mixed"

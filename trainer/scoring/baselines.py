@@ -22,36 +22,46 @@ CANDIDATES = 200  # for the best constant answer
 Floats = NDArray[np.float64]
 
 
-class _Part(NamedTuple):
-    """The samples of one task."""
+class Part(NamedTuple):
+    """The samples of one task, (B, …), with a model's predictions if there is one."""
 
     definition: Operation
     inputs: Floats
     targets: Floats
-    predictions: Floats  # the model's
+    predictions: Floats | None = None
 
 
 def baselines(found: Sequence[Answers]) -> list[dict[str, Any]]:
-    """For each operation among a model's answers: the model, every method of the operation with its steps,
-    and the best constant answer. Each is a record of `operation`, `method`, `steps`, `samples`, and of what
-    `_scored` says of it."""
+    """For each operation among a model's answers, what `compared` says."""
     records = []
     for name in sorted({part.task.operation for part in found}):
         of_task = [part for part in found if part.task.operation == name]
-        parts = [
-            _Part(part.task.definition, *(a[:SAMPLES] for a in (part.inputs, part.targets, part.predictions)))
-            for part in of_task
-        ]
-        count = sum(len(part.inputs) for part in parts)
-        for method, steps, answers in _answered(parts):
-            about = {"operation": name, "method": method, "steps": steps, "samples": count}
-            records.append(about | _scored(parts, answers))
+        parts = [Part(a.task.definition, a.inputs, a.targets, a.predictions) for a in of_task]
+        records += compared(name, parts)
     return records
 
 
-def _answered(parts: Sequence[_Part]) -> Iterator[tuple[str, int, list[Floats]]]:
+def compared(operation: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """The model, if there is one, every method of an operation with its steps, and the best constant answer,
+    on the first SAMPLES of each part. Each is a record of `operation`, `method`, `steps`, `samples`, and of
+    what `_scored` says of it."""
+    few = [part._replace(**{name: getattr(part, name)[:SAMPLES] for name in _given(part)}) for part in parts]
+    about = {"operation": operation, "samples": sum(len(part.inputs) for part in few)}
+    return [
+        about | {"method": method, "steps": steps} | _scored(few, answers)
+        for method, steps, answers in _answered(few)
+    ]
+
+
+def _given(part: Part) -> list[str]:
+    return ["inputs", "targets", *(["predictions"] if part.predictions is not None else [])]
+
+
+def _answered(parts: Sequence[Part]) -> Iterator[tuple[str, int, list[Floats]]]:
     """The name of each method, its steps, and its answers to each part."""
-    yield "this model", 0, [part.predictions for part in parts]
+    given = [part.predictions for part in parts if part.predictions is not None]
+    if given:
+        yield "this model", 0, given
     for number, method in enumerate(parts[0].definition.methods):
         for steps in method.steps:
             with warnings.catch_warnings(), np.errstate(all="ignore"):  # a method may fail on a matrix
@@ -64,7 +74,7 @@ def _answered(parts: Sequence[_Part]) -> Iterator[tuple[str, int, list[Floats]]]
     yield "best constant answer", 0, [_constant(part) for part in parts]
 
 
-def _constant(part: _Part) -> Floats:
+def _constant(part: Part) -> Floats:
     """The answer that is right for the most samples within 5%, of some of the targets, their mean and their
     median; as the answer to each sample."""
     step = max(1, len(part.targets) // CANDIDATES)
@@ -76,12 +86,12 @@ def _constant(part: _Part) -> Floats:
     return np.broadcast_to(candidates[int(np.argmax(shares))], part.targets.shape)
 
 
-def _score(part: _Part, answers: Floats) -> Scores:
+def _score(part: Part, answers: Floats) -> Scores:
     with np.errstate(all="ignore"):
         return score(part.definition, part.inputs, part.targets, answers)
 
 
-def _scored(parts: Sequence[_Part], answers: Iterable[Floats]) -> dict[str, Any]:
+def _scored(parts: Sequence[Part], answers: Iterable[Floats]) -> dict[str, Any]:
     """`accuracy` and `accuracy_strict` by tolerance; `median_error`, of the relative l1 errors; and
     `relative_rmse`, the root of the mean square of Δ over all entries, divided by that of the targets.
     Answers that are no numbers count as 0 in this, and as wrong."""
