@@ -45,7 +45,7 @@ def rows_of(run: str) -> list[str]:
 def tables(kept: dict[str, Any]) -> str:
     """All tables, as Markdown."""
     lines = [
-        "| test set | `/v1/stream?`… | hash of the inputs | best constant answer | methods, in 1, 2, 4, 8 steps |",
+        "| test set | `/v1/stream?`… | hash of inputs | best constant answer | methods in 1, 2, 4, 8 steps |",
         "|---|---|---|---|---|",
     ]
     for name, found in kept["sets"].items():
