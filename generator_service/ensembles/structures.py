@@ -5,10 +5,12 @@ uniforms that a matrix takes; for symmetric operations, where m = n, the matrice
 law of the free coefficients; `scale` is a number or (B, 1).
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from matstream.shared.operations.regression import NOISE
 from matstream.shared.problems import Definition
 from matstream.shared.problems import Structure as OwnStructure
 from matstream.shared.spec import StreamSpec
-from matstream.shared.structures import condition_number, sizes_of_parts
+from matstream.shared.structures import CONDITION, condition_number, sizes_of_parts
 
 Floats = NDArray[np.float64]
 Scale = float | Floats
@@ -122,7 +124,7 @@ def _smallest(keys: Floats, count: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _linear_model(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
     """Rows (x, y) of y = wᵀx/√(n−1) + e: w and the n−1 entries of x drawn freely, w with deviation 1, the
-    noise e normal with NOISE times the deviation of y. In the last row there is no noise. (The tasks of von
+    noise e normal with 0.05 times the deviation of y. In the last row there is no noise. (The tasks of von
     Oswald et al., arXiv 2212.07677.)"""
     features = n - 1
     weights = coefficients(law, math.sqrt(3), uniforms[:, :features])
@@ -356,6 +358,17 @@ _COMPOSED: dict[str, tuple[Callable[[Structure], Structure], Structure]] = {
     "kronecker_sum": (_kronecker_sum, _STRUCTURES["none"]),
     "low_rank": (_low_rank, _DIAGONAL),
 }
+
+
+def described() -> dict[str, str]:
+    """What each structure that comes with matstream is, by name."""
+    functions: dict[str, Callable[..., Any]] = {name: made.draw for name, made in _STRUCTURES.items()}
+    functions |= {name: make for name, (make, _) in _COMPOSED.items()}
+    functions[f"{CONDITION}κ"] = _conditioned
+    return {
+        name: " ".join((inspect.getdoc(function) or "").split())
+        for name, function in sorted(functions.items())
+    }
 
 
 def _gather(free: Floats, places: NDArray[np.intp]) -> Floats:

@@ -10,7 +10,8 @@ from matstream.shared.operation import Answers, Floats, Histogram, Operand, Oper
 
 
 def _product(inputs: Floats) -> Answers:
-    """AᵀB of [A B] (B, m, 2n)."""
+    """AᵀB of [A B] (B, m, 2n). Residual: that of `product`, |rᵀTw − (Ar)ᵀ(Bw)| / (‖A‖_F‖B‖_F) for fixed r and
+    w of ±1."""
     n = inputs.shape[2] // 2
     return product(inputs[:, :, :n], inputs[:, :, n:])
 

@@ -8,7 +8,7 @@ from matstream.shared.operations.matmul import product
 
 
 def _product(inputs: Floats) -> Answers:
-    """Aᵀv of [A v] (B, m, n+1)."""
+    """Aᵀv of [A v] (B, m, n+1). Residual: that of `matmul`."""
     return product(inputs[:, :, :-1], inputs[:, :, -1:])
 
 
