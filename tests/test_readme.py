@@ -1,6 +1,7 @@
 """What the README says to type works."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from matstream.commands import main
+from matstream.shared.operations import OPERATIONS
 from matstream.trainer.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +38,7 @@ def test_every_key_of_a_recipe_is_explained():
     known = [
         f"{section}.{key}"
         for section, field in Recipe.model_fields.items()
-        if section != "stream"
+        if section not in ("stream", "curriculum")
         for key in field.annotation.model_fields
     ]
     assert len(known) > 30
@@ -76,3 +78,9 @@ def test_a_mistyped_command_needs_no_extra_to_be_told_so(tmp_path):
     assert done.returncode == 2
     assert 'Did you mean "train"?' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_page_of_operations_is_what_the_program_says():
+    written = runpy.run_path(str(ROOT / "bench/operations.py"))["page"]()
+    assert (ROOT / "docs/operations.md").read_text(encoding="utf-8") == written
+    assert all(f"`{name}`" in README for name in OPERATIONS)
