@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 from matstream.generator_service.ensembles.structures import described
+from matstream.shared.fields import POSITIVE_SPECTRA
 from matstream.shared.operation import Group, Operation, difference, exact
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import POSITIVE_SPECTRA
 from matstream.shared.structures import COMPOSED, MAX_DEPTH, rules
 
 PAGE = Path("docs/operations.md")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from matstream.generator_service.ensembles import spectra
 from matstream.generator_service.ensembles.coefficients import choose, choose_weighted, coefficients, normal
 from matstream.generator_service.ensembles.structures import structure
+from matstream.shared.fields import IntRange, Mixture
 from matstream.shared.operation import Operand, Operation
-from matstream.shared.spec import IntRange, Mixture, StreamSpec
+from matstream.shared.spec import StreamSpec
 from matstream.shared.structures import COMPOSED
 
 Floats = NDArray[np.float64]

@@ -8,31 +8,27 @@ law of the free coefficients; `scale` is a number or (B, 1).
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matstream.generator_service.ensembles import composed
 from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
 from matstream.generator_service.ensembles.spectra import mirrored
+from matstream.generator_service.ensembles.structure import (
+    Floats,
+    Scale,
+    Structure,
+    draw_factors,
+    low_rank_of,
+)
 from matstream.shared.operations.regression import NOISE
 from matstream.shared.problems import Definition
 from matstream.shared.problems import Structure as OwnStructure
 from matstream.shared.spec import StreamSpec
-from matstream.shared.structures import CONDITION, condition_number, sizes_of_parts
-
-Floats = NDArray[np.float64]
-Scale = float | Floats
-
-
-@dataclass(frozen=True)
-class Structure:
-    """How many uniforms a matrix takes, and how it is made of them."""
-
-    words: Callable[[int, int, bool], int]  # (m, n, symmetric)
-    draw: Callable[[str, Scale, int, int, bool, Floats], Floats]  # (law, scale, m, n, symmetric, uniforms)
+from matstream.shared.structures import CONDITION, condition_number
 
 
 def _toeplitz(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
@@ -77,7 +73,7 @@ def _covariance(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniform
     """ΛΛᵀ/√r + Ψ, positive definite: Λ (n×r) drawn at scale √s, its rank r drawn per sample from 1 to max(1,
     n//2), Ψ diagonal and uniform on [s/10, s]. (Factor analysis: Ghahramani & Hinton, *The EM algorithm for
     mixtures of factor analyzers*, 1996.)"""
-    factors, rank = _factors(law, scale, [n], _most(n), uniforms[:, : uniforms.shape[1] - n])
+    factors, rank = draw_factors(law, scale, [n], low_rank_of(n), uniforms[:, : uniforms.shape[1] - n])
     matrices = factors[0] @ factors[0].swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
     own = (0.1 + 0.9 * uniforms[:, uniforms.shape[1] - n :]) * scale
     matrices[:, np.arange(n), np.arange(n)] += own
@@ -106,9 +102,9 @@ def _masked(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: F
     """UVᵀ/√r of a rank r from 1 to max(1, min(m, n)//2), U and V drawn at scale √s, whose hidden entries are
     0. r rows and r columns are seen whole, which determines all others, and each of these is hidden with
     probability ½. (Candès & Recht, *Exact matrix completion via convex optimization*, 2009.)"""
-    most = _most(min(m, n))
+    most = low_rank_of(min(m, n))
     words = 1 + most * (m + n)
-    (u, v), rank = _factors(law, scale, [m, n], most, uniforms[:, :words])
+    (u, v), rank = draw_factors(law, scale, [m, n], most, uniforms[:, :words])
     matrices = u @ v.swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
     rest = uniforms[:, words:]
     seen = rest[:, m + n :].reshape(-1, m, n) < 0.5
@@ -140,111 +136,6 @@ def _whole_numbers(law: str, scale: Scale, m: int, n: int, symmetric: bool, unif
     count = np.ceil(scale)
     entries = np.minimum(np.floor(uniforms * count), count - 1)
     return mirrored(entries, n) if symmetric else entries.reshape(-1, m, n)
-
-
-def _factors(
-    law: str, scale: Scale, sizes: list[int], most: int, uniforms: Floats
-) -> tuple[list[Floats], NDArray[np.int64]]:
-    """Factors (B, size, most) drawn at scale √s, of which the first r columns are not 0, and the rank r (B,),
-    drawn from 1 to `most`."""
-    rank = choose(uniforms[:, 0], 1, most)
-    used = (np.arange(most) < rank[:, None])[:, None]
-    drawn = coefficients(law, np.sqrt(scale), uniforms[:, 1:])
-    ends = np.cumsum([size * most for size in sizes])[:-1]
-    parts = np.split(drawn, ends, axis=1)
-    return [part.reshape(-1, size, most) * used for part, size in zip(parts, sizes, strict=True)], rank
-
-
-def _most(k: int) -> int:
-    """The largest rank of a matrix that is said to be of low rank."""
-    return max(1, k // 2)
-
-
-def _low_rank(base: Structure) -> Structure:
-    """UVᵀ/√r + D (V = U if symmetric): U (m×r), V (n×r) drawn at scale √s, D of the base at scale s, diagonal
-    if none is named; the rank r drawn per sample from 1 to max(1, min(m, n)//2). (A spiked model: Johnstone,
-    Ann. Stat. 29, 2001.)"""
-
-    def sizes(m: int, n: int, symmetric: bool) -> list[int]:
-        return [m] if symmetric else [m, n]
-
-    def words(m: int, n: int, symmetric: bool) -> int:
-        factors = _most(min(m, n)) * sum(sizes(m, n, symmetric))
-        return 1 + factors + base.words(m, n, symmetric)
-
-    def draw(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
-        stop = uniforms.shape[1] - base.words(m, n, symmetric)
-        of = sizes(m, n, symmetric)
-        factors, rank = _factors(law, scale, of, _most(min(m, n)), uniforms[:, :stop])
-        matrices = factors[0] @ factors[-1].swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
-        matrices += base.draw(law, scale, m, n, symmetric, uniforms[:, stop:])
-        return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
-
-    return Structure(words, draw)
-
-
-def _of_parts(
-    name: str, base: Structure, join: Callable[[list[Floats], int, int], Floats], root: bool = False
-) -> Structure:
-    """Matrices that `join` makes of matrices of the base, whose sizes are those of the parts of `name`, at
-    scale s, or √s with `root`."""
-
-    def shapes(m: int, n: int) -> list[tuple[int, int]]:
-        return list(zip(sizes_of_parts(name, m), sizes_of_parts(name, n), strict=False))
-
-    def words(m: int, n: int, symmetric: bool) -> int:
-        return sum(base.words(*shape, symmetric) for shape in shapes(m, n))
-
-    def draw(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
-        ends = np.cumsum([base.words(*shape, symmetric) for shape in shapes(m, n)])[:-1]
-        of = np.sqrt(scale) if root else scale
-        parts = zip(shapes(m, n), np.split(uniforms, ends, axis=1), strict=True)
-        return join([base.draw(law, of, *shape, symmetric, part) for shape, part in parts], m, n)
-
-    return Structure(words, draw)
-
-
-def _kronecker(base: Structure) -> Structure:
-    """B⊗C, with B (p×q) and C (m/p × n/q) of the base at scale √s, symmetric if the product must be; p and q
-    are the largest divisors up to √m and √n. (Van Loan, *The ubiquitous Kronecker product*, 2000.)"""
-
-    def join(parts: list[Floats], m: int, n: int) -> Floats:
-        left, right = parts
-        product: Floats = (left[:, :, None, :, None] * right[:, None, :, None, :]).reshape(-1, m, n)
-        return product
-
-    return _of_parts("kronecker", base, join, root=True)
-
-
-def _kronecker_sum(base: Structure) -> Structure:
-    """B⊗I + I⊗C, with B (p×p) and C (n/p × n/p) of the base; p is the largest divisor up to √n. (Horn &
-    Johnson, *Topics in Matrix Analysis*, section 4.4.)"""
-
-    def join(parts: list[Floats], m: int, n: int) -> Floats:
-        left, right = parts
-        i, j = np.eye(left.shape[1]), np.eye(right.shape[1])
-        first = left[:, :, None, :, None] * j[:, None, :]
-        second = i[:, None, :, None] * right[:, None, :, None, :]
-        total: Floats = (first + second).reshape(-1, m, n) + 0.0  # no −0
-        return total
-
-    return _of_parts("kronecker_sum", base, join)
-
-
-def _block_diagonal(base: Structure) -> Structure:
-    """Two blocks of the base on the diagonal, of half the rows and columns each, the first the larger one if
-    there is an odd one, and zeros. (With compositions of it: Potapczynski et al., *CoLA*, arXiv
-    2309.03060.)"""
-
-    def join(parts: list[Floats], m: int, n: int) -> Floats:
-        matrices = np.zeros((len(parts[0]), m, n))
-        rows, cols = parts[0].shape[1:]
-        matrices[:, :rows, :cols] = parts[0]
-        if len(parts) == 2:
-            matrices[:, rows:, cols:] = parts[1]
-        return matrices
-
-    return _of_parts("block_diagonal", base, join)
 
 
 def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
@@ -342,10 +233,10 @@ _STRUCTURES: dict[str, Structure] = {
         lambda m, n, symmetric: 1 + min(m, n) * (m + 1 if symmetric else m + n), _chosen_rank
     ),
     "circulant": Structure(lambda m, n, symmetric: n // 2 + 1 if symmetric else n, _circulant),
-    "covariance": Structure(lambda m, n, symmetric: 1 + _most(n) * n + n, _covariance),
+    "covariance": Structure(lambda m, n, symmetric: 1 + low_rank_of(n) * n + n, _covariance),
     "laplacian": Structure(lambda m, n, symmetric: 1 + n * (n - 1) // 2, _laplacian),
     "linear_model": Structure(lambda m, n, symmetric: (n - 1) * (m + 1) + m - 1, _linear_model),
-    "masked": Structure(lambda m, n, symmetric: 1 + (_most(min(m, n)) + 1) * (m + n) + m * n, _masked),
+    "masked": Structure(lambda m, n, symmetric: 1 + (low_rank_of(min(m, n)) + 1) * (m + n) + m * n, _masked),
     "none": Structure(lambda m, n, symmetric: _triangle_or_all(m, n, symmetric), _free),
     "orthogonal": Structure(lambda m, n, symmetric: m * n, _orthogonal),
     "toeplitz": Structure(lambda m, n, symmetric: n if symmetric else m + n - 1, _toeplitz),
@@ -353,10 +244,10 @@ _STRUCTURES: dict[str, Structure] = {
 }
 # structures that are made of a base, and the base that they have if none is named
 _COMPOSED: dict[str, tuple[Callable[[Structure], Structure], Structure]] = {
-    "block_diagonal": (_block_diagonal, _STRUCTURES["none"]),
-    "kronecker": (_kronecker, _STRUCTURES["none"]),
-    "kronecker_sum": (_kronecker_sum, _STRUCTURES["none"]),
-    "low_rank": (_low_rank, _DIAGONAL),
+    "block_diagonal": (composed.block_diagonal, _STRUCTURES["none"]),
+    "kronecker": (composed.kronecker, _STRUCTURES["none"]),
+    "kronecker_sum": (composed.kronecker_sum, _STRUCTURES["none"]),
+    "low_rank": (composed.low_rank, _DIAGONAL),
 }
 
 

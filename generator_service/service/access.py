@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from matstream.generator_service.service import metrics
 from matstream.shared.errors import Problem, RefusedError
-from matstream.shared.spec import whole
+from matstream.shared.fields import whole
 from matstream.shared.urls import is_key
 
 MAX_SHOWN = 1000  # characters of a path or a query; longer texts, which our clients never send, are not shown

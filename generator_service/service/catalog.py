@@ -9,9 +9,10 @@ from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
 from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.queries import StreamQuery
 from matstream.shared.encodings import ENCODINGS
+from matstream.shared.fields import COEFFICIENTS, POSITIVE_SPECTRA, SEMICIRCLE, SPECTRA
 from matstream.shared.operation import Operation
 from matstream.shared.problems import known, operations, structures
-from matstream.shared.spec import COEFFICIENTS, POSITIVE_SPECTRA, SEMICIRCLE, SPECTRA, StreamSpec
+from matstream.shared.spec import StreamSpec
 
 
 def catalog(limits: Limits) -> dict[str, Any]:

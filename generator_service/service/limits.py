@@ -8,8 +8,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from matstream.generator_service.ensembles.draws import row_layout
 from matstream.generator_service.stream import default_batch_rows, sample_bytes
 from matstream.shared.errors import Problem, RefusedError
+from matstream.shared.fields import MAX_DIM, MAX_INDEX, number, whole
 from matstream.shared.operation import cubic
-from matstream.shared.spec import MAX_DIM, MAX_INDEX, StreamSpec, number, whole
+from matstream.shared.spec import StreamSpec
 from matstream.shared.structures import condition_number
 
 # Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes is in the

@@ -13,7 +13,8 @@ from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
 from matstream.generator_service.service import refusals
 from matstream.shared.encodings import ENCODINGS
 from matstream.shared.errors import Problem, RefusedError, explain
-from matstream.shared.spec import Index, SampleRange, StreamSpec, whole
+from matstream.shared.fields import Index, whole
+from matstream.shared.spec import SampleRange, StreamSpec
 
 MAX_BATCH_ROWS = 65536
 MAX_QUERY_BYTES = 4096  # several times what all parameters together can need

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matstream.generator_service.stream import UndrawableError, batches, default_batch_rows, generate, makers
+from matstream.shared.fields import SPECTRA
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import SPECTRA, SampleRange, StreamSpec, stream_key
+from matstream.shared.spec import SampleRange, StreamSpec, stream_key
 from matstream.trainer import client
 from tests.specs import OF_ANY_MATRIX
 

@@ -11,9 +11,10 @@ from matstream.generator_service.ensembles.draws import draw, row_layout
 from matstream.generator_service.service.limits import estimated_seconds
 from matstream.generator_service.stream import UndrawableError, generate
 from matstream.generator_service.variates import uniforms
+from matstream.shared.fields import SPECTRA
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.scoring import score
-from matstream.shared.spec import SPECTRA, StreamSpec, stream_key
+from matstream.shared.spec import StreamSpec, stream_key
 from matstream.shared.structures import STRUCTURES
 from tests.specs import fields_of
 

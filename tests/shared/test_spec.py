@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from matstream.shared.errors import RefusedError, explain
+from matstream.shared.fields import MAX_DIM, MAX_INDEX, POSITIVE_SPECTRA, SPECTRA
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import (
-    MAX_DIM,
-    MAX_INDEX,
-    POSITIVE_SPECTRA,
-    SPECTRA,
-    SampleRange,
-    StreamSpec,
-    stream_key,
-)
+from matstream.shared.spec import SampleRange, StreamSpec, stream_key
 from tests.specs import fields_of
 
 

@@ -13,8 +13,8 @@ from multiprocessing.connection import wait
 from urllib.parse import urlsplit
 
 from matstream.shared.errors import UserError
+from matstream.shared.fields import MAX_DIM, MAX_INDEX
 from matstream.shared.problems import Source, write_sources
-from matstream.shared.spec import MAX_DIM, MAX_INDEX
 
 MAX_PAUSE = 30.0  # seconds: the longest pause before it is started again; there is none if it ran longer
 START_SECONDS = 120.0  # until it has written its URL

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from matstream.shared.spec import Mixture
+from matstream.shared.fields import Mixture
 from matstream.shared.wire import from_batch, provenance
 from matstream.trainer.client import Client, Streamed
 from matstream.trainer.recipes.recipe import Segment

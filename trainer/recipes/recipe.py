@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from matstream.shared.encodings import ENCODINGS, Encoding, by_name
 from matstream.shared.errors import conflict, explain
+from matstream.shared.fields import MAX_INDEX, Index
 from matstream.shared.problems import Definitions, meaning
-from matstream.shared.spec import MAX_INDEX, Index, StreamSpec
+from matstream.shared.spec import StreamSpec
 from matstream.shared.tasks import tasks_of
 from matstream.trainer.tokens.magnitudes import Magnitudes, of_inputs, of_targets
 from matstream.trainer.tokens.tokens import Form, Side, Tokens

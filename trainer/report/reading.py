@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matstream.shared.fields import IntRange
 from matstream.shared.problems import meaning
 from matstream.shared.scoring import TOLERANCES
-from matstream.shared.spec import IntRange, StreamSpec
+from matstream.shared.spec import StreamSpec
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.report.published_results import Published, published
 from matstream.trainer.runs.folder import METRICS, SCORES

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from matstream.shared.errors import RefusedError, UserError, explain
+from matstream.shared.fields import COEFFICIENTS, SPECTRA
 from matstream.shared.files import turn, written_aside
 from matstream.shared.problems import Definitions, Source, meaning
-from matstream.shared.spec import COEFFICIENTS, SPECTRA, StreamSpec
+from matstream.shared.spec import StreamSpec
 from matstream.shared.tasks import tasks_of
 from matstream.trainer.client import Client
 from matstream.trainer.client.embedded import generators

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from matstream.shared.fields import IntRange
 from matstream.shared.problems import Structure
-from matstream.shared.spec import IntRange, StreamSpec
+from matstream.shared.spec import StreamSpec
 
 _SMALLEST, _LARGEST = 2.0**-54, 1 - 2.0**-53  # uniforms
 _NORMAL = 8.3  # deviations within which the normal variates of a stream stay, for that reason

@@ -11,8 +11,9 @@ from matstream.generator_service.ensembles.draws import row_layout
 from matstream.generator_service.stream import generate
 from matstream.generator_service.variates import uniforms
 from matstream.shared.errors import explain
+from matstream.shared.fields import POSITIVE_SPECTRA, SPECTRA
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import POSITIVE_SPECTRA, SPECTRA, StreamSpec, stream_key
+from matstream.shared.spec import StreamSpec, stream_key
 from tests.specs import fields_of
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "ensembles.json").read_text())

@@ -25,9 +25,10 @@ import pytest
 from matstream.generator_service import numerics
 from matstream.generator_service.stream import generate
 from matstream.shared.encodings import ENCODINGS
+from matstream.shared.fields import POSITIVE_SPECTRA, SPECTRA
 from matstream.shared.operation import Group
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import POSITIVE_SPECTRA, SPECTRA, SampleRange, StreamSpec
+from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.structures import STRUCTURES
 from matstream.shared.wire import MEDIA_TYPE, read_stream
 from tests.commands import finish, forked

@@ -5,8 +5,9 @@ import pytest
 from matstream.generator_service.service.limits import Limits, check_samples, check_stream, estimated_seconds
 from matstream.generator_service.stream import batches
 from matstream.shared.errors import RefusedError
+from matstream.shared.fields import SPECTRA
 from matstream.shared.operations import OPERATIONS
-from matstream.shared.spec import SPECTRA, SampleRange, StreamSpec
+from matstream.shared.spec import SampleRange, StreamSpec
 from matstream.shared.structures import STRUCTURES
 from tests.specs import fields_of
 

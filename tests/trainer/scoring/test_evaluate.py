@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
-from matstream.shared.spec import SPECTRA
+from matstream.shared.fields import SPECTRA
 
 
 @pytest.fixture
