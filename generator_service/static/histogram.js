@@ -17,9 +17,9 @@ export class Histogram {
     this.width = (high - low) / BINS;
   }
 
-  /** An axis wide enough for a law. */
-  static forLaw(cdf) {
-    return around(quantile(cdf, 0.001), quantile(cdf, 0.999), cdf(0) === 0);
+  /** An axis wide enough for a law, but for this share of it at either end. */
+  static forLaw(cdf, tail) {
+    return around(quantile(cdf, tail), quantile(cdf, 1 - tail), cdf(0) === 0);
   }
 
   /** An axis wide enough for the bulk of some values; far tails are left outside. */
@@ -76,8 +76,11 @@ function around(low, high, positive) {
   return new Histogram(positive ? 0 : low - room, high + room);
 }
 
-/** Draw a histogram, and the law it should follow, if any, on a canvas as large as its style says. */
-export function draw(canvas, histogram, law, label) {
+/**
+ * Draw a histogram, the law it should follow, and, dashed, the limit of that law as dimensions grow, on a canvas
+ * as large as its style says. Either law may be null.
+ */
+export function draw(canvas, { histogram, law, limit, what }) {
   const { width, height } = canvas.getBoundingClientRect();
   canvas.width = Math.round(width * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);
@@ -123,7 +126,7 @@ export function draw(canvas, histogram, law, label) {
     ]);
     pen.fillText(tick.text, x(tick.at), y(0) + 14);
   }
-  pen.fillText(label, MARGIN.left + plot.width / 2, height - 8);
+  pen.fillText(what, MARGIN.left + plot.width / 2, height - 8);
   pen.save();
   pen.translate(10, MARGIN.top + plot.height / 2);
   pen.rotate(-Math.PI / 2);
@@ -140,19 +143,52 @@ export function draw(canvas, histogram, law, label) {
     [MARGIN.left, y(0)],
     [width - MARGIN.right, y(0)],
   ]);
+  pen.beginPath();
+  pen.rect(MARGIN.left, 0, plot.width, height);
+  pen.clip();
+  const curve = (points) => line(pen, points.map(([value, density]) => [x(value), y(density)]));
+  if (limit) {
+    pen.strokeStyle = colour("muted");
+    pen.lineWidth = 1.5;
+    pen.setLineDash([6, 4]);
+    curve(finely(limit.cdf, histogram));
+    pen.setLineDash([]);
+  }
   if (law) {
-    const step = (histogram.high - histogram.low) / 400;
-    const points = Array.from({ length: 400 }, (_, i) => {
-      const value = histogram.low + (i + 0.5) * step;
-      return [x(value), y((law.cdf(value + step / 2) - law.cdf(value - step / 2)) / step)];
-    });
-    pen.beginPath();
-    pen.rect(MARGIN.left, 0, plot.width, height);
-    pen.clip();
     pen.strokeStyle = colour("law");
     pen.lineWidth = 2.5;
-    line(pen, points);
+    curve(law.values ? binByBin(law, histogram) : finely(law.cdf, histogram));
   }
+}
+
+/** The density of a law at many points of an axis, as [value, density]. */
+function finely(cdf, { low, high }) {
+  const step = (high - low) / 400;
+  return Array.from({ length: 400 }, (_, i) => {
+    const value = low + (i + 0.5) * step;
+    return [value, (cdf(value + step / 2) - cdf(value - step / 2)) / step];
+  });
+}
+
+/** The density of a sampled law in each bin: more points would show nothing but the chance in its sample. */
+function binByBin(law, histogram) {
+  const counts = histogram.shares(law.cdf).map((share) => share * law.values.length);
+  return Array.from(smoothed(counts), (count, bin) => [
+    histogram.edge(bin + 0.5),
+    count / law.values.length / histogram.width,
+  ]);
+}
+
+/** Counts with less chance in them: a bin that chance alone may set off from its neighbours is drawn to them. A
+ * peak of equal values, or an end, stays as it is. */
+function smoothed(counts) {
+  const bend = (of, i) => of[i - 1] - 2 * of[i] + of[i + 1];
+  const inner = (i) => i > 0 && i < counts.length - 1;
+  const chance = (i) => 3 * Math.sqrt(counts[i - 1] + 4 * counts[i] + counts[i + 1]);
+  const even = counts.map((_, i) => inner(i) && Math.abs(bend(counts, i)) < chance(i));
+  let now = counts;
+  for (let round = 0; round < 4; round++) now = now.map((count, i) => (even[i] ? count + bend(now, i) / 4 : count));
+  return now;
 }
 
 function line(pen, points) {

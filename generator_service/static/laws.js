@@ -38,6 +38,12 @@ const marchenkoPastur = (ratio, variance) => (x) => {
 
 const magnitude = (law) => (x) => (x <= 0 ? 0 : law(x) - law(-x));
 
+/** The product of two uniforms on [-bound, bound]. */
+const uniformProduct = (bound) => (x) => {
+  const t = clamp(x / bound ** 2);
+  return t === 0 ? 1 / 2 : (1 + t * (1 - Math.log(Math.abs(t)))) / 2;
+};
+
 /** The error function, to 1.5e-7 (Abramowitz & Stegun 7.1.26). */
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
@@ -47,10 +53,42 @@ function erf(x) {
 
 const sigma = (n, s) => Math.sqrt(n / 3) * s;
 
-// { name, exact, cdf: (m, n, s) }; exact where it holds at every dimension, else as dimensions grow
+// Laws are { name, exact, cdf: (m, n, s) }; exact where they hold at every dimension, else as dimensions grow.
+// `least` is the exact law of the smallest problem, by the law of the coefficients, where it can be written down.
+
+const COEFFICIENTS = {
+  uniform: { name: "the uniform law of the entries", exact: true, cdf: (m, n, s) => uniform(s) },
+  gaussian: {
+    name: "the normal law of the entries",
+    exact: true,
+    cdf: (m, n, s) => normal(s / Math.sqrt(3)),
+  },
+};
+
+const MAGNITUDES = {
+  uniform: {
+    name: "the uniform law of an entry's magnitude",
+    exact: true,
+    cdf: (m, n, s) => magnitude(uniform(s)),
+  },
+  gaussian: {
+    name: "the normal law, folded at 0, of an entry's magnitude",
+    exact: true,
+    cdf: (m, n, s) => magnitude(normal(s / Math.sqrt(3))),
+  },
+};
+
 const EIGENVALUES = {
-  semicircle: { name: "the semicircle law", cdf: (m, n, s) => semicircle(sigma(n, s)) },
-  positive: { name: "the semicircle law, folded at 0", cdf: (m, n, s) => magnitude(semicircle(sigma(n, s))) },
+  semicircle: {
+    name: "the semicircle law",
+    cdf: (m, n, s) => semicircle(sigma(n, s)),
+    least: COEFFICIENTS,
+  },
+  positive: {
+    name: "the semicircle law, folded at 0",
+    cdf: (m, n, s) => magnitude(semicircle(sigma(n, s))),
+    least: MAGNITUDES,
+  },
   uniform: { name: "the uniform law", exact: true, cdf: (m, n, s) => uniform(Math.sqrt(3) * sigma(n, s)) },
   gaussian: { name: "the normal law", exact: true, cdf: (m, n, s) => normal(sigma(n, s)) },
   laplace: { name: "the Laplace law", exact: true, cdf: (m, n, s) => laplace(sigma(n, s)) },
@@ -72,19 +110,18 @@ const SINGULAR_VALUES = {
     const squares = marchenkoPastur(Math.min(m, n) / most, s ** 2 / 3);
     return (y) => (y <= 0 ? 0 : squares(y ** 2 / most));
   },
+  least: MAGNITUDES,
 };
 
 const PRODUCTS = {
   name: "the normal law of long sums",
   cdf: (m, n, s) => normal((Math.sqrt(m) * s ** 2) / 3),
-};
-
-const COEFFICIENTS = {
-  uniform: { name: "the uniform law of the entries", exact: true, cdf: (m, n, s) => uniform(s) },
-  gaussian: {
-    name: "the normal law of the entries",
-    exact: true,
-    cdf: (m, n, s) => normal(s / Math.sqrt(3)),
+  least: {
+    uniform: {
+      name: "the law of two uniforms' product",
+      exact: true,
+      cdf: (m, n, s) => uniformProduct(s),
+    },
   },
 };
 
@@ -118,8 +155,10 @@ const LAWS = {
  */
 export function lawOf(name, spec) {
   const quantity = LAWS[name];
-  const law = spec.structure === "none" && !spec.max_abs ? quantity?.law(spec) : undefined;
-  if (!law) return null;
+  const general = spec.structure === "none" && !spec.max_abs ? quantity?.law(spec) : undefined;
+  if (!general) return null;
+  const least = spec.dim === "1" && (spec.cols || "1") === "1";
+  const law = (least && general.least?.[spec.coefficients]) || general;
   const parts = [];
   for (const m of spread(spec.dim)) {
     for (const n of spec.cols ? spread(spec.cols) : [m]) {
@@ -133,8 +172,11 @@ export function lawOf(name, spec) {
     if (!known.has(x)) known.set(x, parts.reduce((sum, part) => sum + part.weight * part.cdf(x), 0) / total);
     return known.get(x);
   };
-  return { ...law, cdf };
+  return { name: law.name, exact: law.exact ?? false, cdf };
 }
+
+/** The smallest dimension that a spec may draw. */
+export const smallest = ({ dim, cols }) => Math.min(spread(dim)[0], ...(cols ? spread(cols) : []));
 
 /** The values of "5" or "5-15"; of a long range, 30 that stand for it. */
 function spread(text) {

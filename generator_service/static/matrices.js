@@ -24,8 +24,8 @@ export function sampleCard(sample, forms, headRow) {
       textContent: `${residual}${attempt}${other}`,
     }),
     pair,
-    words(sample.words),
   );
+  if (sample.words) card.append(words(sample.words));
   return card;
 }
 
@@ -67,6 +67,14 @@ function words({ input, target }) {
     );
   }
   return list;
+}
+
+/** What is cut off can be scrolled by keyboard; what is not is no stop on its way. */
+export function letScroll() {
+  for (const frame of document.querySelectorAll(".frame, pre")) {
+    const cut = frame.scrollWidth > frame.clientWidth || frame.scrollHeight > frame.clientHeight;
+    frame.tabIndex = cut ? 0 : -1;
+  }
 }
 
 /** A number in three significant digits. */
