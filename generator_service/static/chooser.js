@@ -53,8 +53,10 @@ function row(name, operation) {
   const radio = document.createElement("input");
   Object.assign(radio, { type: "radio", name: "operation", value: name });
   const [title, under] = [document.createElement("span"), document.createElement("small")];
-  title.textContent = spoken(name);
-  under.textContent = formula(operation);
+  Object.assign(title, { id: `name-${name}`, textContent: spoken(name) });
+  Object.assign(under, { id: `formula-${name}`, textContent: formula(operation) });
+  radio.setAttribute("aria-labelledby", title.id);
+  radio.setAttribute("aria-describedby", under.id);
   label.append(radio, title, under);
   label.dataset.text = plain(`${name} ${formula(operation)} ${operation.group} ${operation.about}`);
   return label;

@@ -93,7 +93,7 @@ function offer(given) {
   use(controls.spectrum, now.spectra.length > 0 && controls.structure.value === "none"); // else it is decided
   use(controls.cols, !now.square);
   const [about] = now.about.split("\n\n");
-  $("#operation-hint").textContent = `${formula(now)}. ${about}`;
+  $("#operation-hint").textContent = `${formula(now)}\n${about.replaceAll("\n", " ")}`;
   shown = now;
 }
 

@@ -22,6 +22,16 @@ export class Histogram {
     return around(quantile(cdf, tail), quantile(cdf, 1 - tail), cdf(0) === 0);
   }
 
+  /** An axis for a law of whole numbers, but for this share of it at either end: each bin has as many of them as
+   * any other, or one in its middle, or none. */
+  static forWholeLaw(cdf, tail) {
+    const first = Math.round(quantile(cdf, tail));
+    const numbers = Math.round(quantile(cdf, 1 - tail)) - first + 1;
+    const bins = Math.floor((BINS / numbers - 1) / 2) * 2 + 1; // a number, an odd number of them
+    const width = bins > 0 ? 1 / bins : Math.ceil(numbers / BINS);
+    return new Histogram(first - 0.5, first - 0.5 + BINS * width);
+  }
+
   /** An axis wide enough for the bulk of some values; far tails are left outside. */
   static forValues(values) {
     const some = values.slice(0, 20_000).sort();
@@ -184,7 +194,7 @@ function binByBin(law, histogram) {
 function smoothed(counts) {
   const bend = (of, i) => of[i - 1] - 2 * of[i] + of[i + 1];
   const inner = (i) => i > 0 && i < counts.length - 1;
-  const chance = (i) => 3 * Math.sqrt(counts[i - 1] + 4 * counts[i] + counts[i + 1]);
+  const chance = (i) => 4 * Math.sqrt(counts[i - 1] + 4 * counts[i] + counts[i + 1]);
   const even = counts.map((_, i) => inner(i) && Math.abs(bend(counts, i)) < chance(i));
   let now = counts;
   for (let round = 0; round < 4; round++) now = now.map((count, i) => (even[i] ? count + bend(now, i) / 4 : count));
@@ -208,6 +218,7 @@ function ticks(low, high, count) {
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   return Array.from({ length }, (_, i) => {
     const at = (first + i) * step;
-    return { at, text: (small ? at.toFixed(digits) : at.toPrecision(2)).replace("-", "−") };
+    const text = small ? at.toFixed(digits) : at === 0 ? "0" : at.toExponential(1).replace("+", "");
+    return { at, text: text.replaceAll("-", "−") };
   });
 }

@@ -65,7 +65,8 @@ async function sampleLaw(mine, now) {
   }
   if (picture !== mine) return;
   // heavy tails would leave a wider axis nearly empty
-  if (!mine.histogram?.total) mine.histogram = Histogram.forLaw(mine.law.cdf, 0.01);
+  const axis = mine.law.values.every(Number.isInteger) ? Histogram.forWholeLaw : Histogram.forLaw;
+  if (!mine.histogram?.total) mine.histogram = axis(mine.law.cdf, 0.01);
   sayLaw(`The line is ${mine.law.name}.`);
   report();
   paint();

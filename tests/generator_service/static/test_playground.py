@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import get_args
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -20,6 +21,7 @@ from scipy import stats
 
 from matstream.generator_service.stream import generate
 from matstream.shared.encodings import ENCODINGS
+from matstream.shared.operation import Group
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import from_batch
 from tests.browsers import chromium, needs_browser
@@ -98,6 +100,10 @@ def test_the_documentation_works_behind_a_path_prefix(server, browser):
     assert all(request.startswith((url, "data:")) for request in requests)
 
 
+def choose(page: Page, operation: str) -> None:
+    page.locator(f"#operation [value={operation}]").check()
+
+
 def start(page: Page) -> None:
     page.get_by_role("button", name="Start the stream").click()
 
@@ -139,9 +145,9 @@ LAWS = {
 @pytest.mark.parametrize("spectrum", ["uniform", "gaussian"])
 def test_the_histogram_is_that_of_the_stream_and_agrees_with_its_law(open_page, spectrum):
     page = open_page()
-    page.get_by_label("Operation").select_option("eigenvectors")
+    choose(page, "eigenvectors")
     page.get_by_label("Spectrum").select_option(spectrum)
-    expect(page.locator("#law")).to_contain_text("exact at every dimension")
+    expect(page.locator("#law")).to_contain_text("exact at this dimension")
     edges, counts = read_100_000(page)
 
     spec = StreamSpec(operation="eigenvectors", dim=5, spectrum=spectrum)
@@ -162,7 +168,7 @@ def test_the_histogram_is_that_of_the_stream_and_agrees_with_its_law(open_page, 
 
 def test_matrices_of_many_shapes_are_counted_too(open_page):
     page = open_page("?operation=svd&dim=2-4&cols=3-5&until=100000")
-    expect(page.locator("#law")).to_contain_text("as dimensions grow")
+    expect(page.locator("#law")).to_contain_text("the law at dimension 2-4×3-5, from 20,000 other samples")
     edges, counts = read_100_000(page)
     batch = generate(StreamSpec(operation="svd", dim="2-4", cols="3-5"), 0, "train", 0, 100_000)
     targets = from_batch(batch).target
@@ -176,25 +182,149 @@ def test_matrices_of_many_shapes_are_counted_too(open_page):
 
 
 def test_a_law_that_holds_for_large_matrices_is_called_that(open_page):
-    page = open_page("?operation=eigenvalues&dim=5")
-    expect(page.locator("#law")).to_contain_text("the semicircle law, which the values approach")
-    read_100_000(page)
+    page = open_page("?operation=eigenvalues&dim=31")
+    expect(page.locator("#law")).to_have_text(
+        "The line is the semicircle law, which the values approach as dimensions grow."
+    )
+    page.get_by_label("read", exact=True).select_option("endless")
+    start(page)
     expect(page.locator("#chance")).to_have_text("not exact at this dimension")
-    assert 0.005 < float(page.locator("#gap").inner_text()) < 0.02
 
 
-def test_where_no_law_is_known_the_page_says_so(open_page):
-    page = open_page("?operation=inverse&dim=3")
-    expect(page.locator("#law")).to_contain_text("No law is drawn")
-    read_100_000(page)
-    expect(page.locator("#gap")).to_have_text("–")
+SAMPLED = "The line is the law at dimension {}, from 20,000 other samples."
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"),
+    [
+        ("operation=eigenvalues&dim=5", stats.semicircular(scale=2 * SIGMA).cdf),
+        ("operation=inverse&dim=5", None),
+    ],
+)
+def test_the_law_of_small_matrices_is_that_of_other_samples(open_page, query, limit):
+    page = open_page(f"?{query}")
+    expect(page.locator("#law")).to_contain_text(SAMPLED.format(5))
+    dashed = " The dashed line is the semicircle law, which the values approach as dimensions grow."
+    expect(page.locator("#law")).to_have_text(SAMPLED.format(5) + (dashed if limit else ""))
+    edges, counts = read_100_000(page)
+    assert float(page.locator("#gap").inner_text()) < 0.005
+    expected = page.locator("#bins tbody td:nth-child(4)").all_inner_texts()
+    # two samples, of half a million and of a hundred thousand values, that follow one law
+    law = np.array([float(text) for text in expected]).cumsum() / counts.sum()
+    assert 0 < np.abs(counts.cumsum() / counts.sum() - law).max() < 0.005
+    if limit:
+        assert gap(edges, counts, limit) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("query", "law"),
+    [
+        ("operation=eigenvalues", stats.uniform(-10, 20).cdf),
+        ("operation=eigenvalues&spectrum=positive&coefficients=gaussian", stats.halfnorm(0, 10 / 3**0.5).cdf),
+        ("operation=singular_values", stats.uniform(0, 10).cdf),
+        ("operation=matmul", lambda x: (1 + x / 100 * (1 - np.log(np.maximum(np.abs(x / 100), 1e-300)))) / 2),
+    ],
+)
+def test_the_law_of_a_single_number_is_exact(open_page, query, law):
+    page = open_page(f"?{query}&dim=1")
+    expect(page.locator("#law")).to_contain_text("exact at this dimension")
+    edges, counts = read_100_000(page)
+    inside = slice(1, -2)  # the ends of the axis lie beyond those of the law
+    assert np.abs(counts.cumsum()[inside] / counts.sum() - law(edges[inside])).max() < 0.0062
+    assert float(page.locator("#gap").inner_text()) < 0.0062
+
+
+def test_a_sample_for_a_law_is_read_no_further_when_nobody_waits_for_it(open_page):
+    page = open_page("?operation=transpose&dim=3")
+    ended = []
+    page.on("requestfailed", lambda request: ended.append(urlsplit(request.url)))
+    page.route("**/v1/stream?*", lambda route: None)  # never answered
+    with page.expect_request("**/v1/stream?*") as asked:
+        choose(page, "inverse")
+    expect(page.locator("#law")).to_have_text("The line comes once enough other samples are read.")
+    choose(page, "transpose")
+    expect(page.locator("#law")).to_contain_text("the uniform law of the entries")
+    page.wait_for_timeout(100)
+    query = "operation=inverse&dim=3&split=valid&seed=1&start=0&count=20000"
+    assert [url.query for url in ended] == [query] == [urlsplit(asked.value.url).query]
+
+
+def test_every_operation_can_be_chosen_and_shows_samples_and_a_law(open_page, server):
+    page = open_page()
+    catalog = page.request.get(f"{server}/v1/catalog").json()["operations"]
+    offered = page.locator("#operation input").evaluate_all("radios => radios.map(radio => radio.value)")
+    assert sorted(offered) == sorted(catalog)
+    groups = page.locator("#operation [role=group]").evaluate_all(
+        "groups => groups.map(group => group.ariaLabel)"
+    )
+    assert groups == [group for group in get_args(Group) if group != "your own"]
+    for name in offered:
+        with page.expect_response(lambda answer, name=name: f"samples?operation={name}&" in answer.url) as got:
+            choose(page, name)
+        assert got.value.ok, (name, got.value.url)
+        expect(page.locator("#operation-hint")).to_contain_text(catalog[name]["target"])
+        expect(page.locator("#samples figcaption").last).to_contain_text(f"Target: {catalog[name]['target']}")
+        expect(page.locator("#law")).to_contain_text("The line is", timeout=PATIENCE)
+        expect(page.locator("#problem")).to_be_empty()
+
+
+def test_what_was_chosen_stays_and_columns_are_made_to_fit(open_page):
+    page = open_page("?operation=transpose")
+    for operation, sizes in [
+        ("least_squares", ("5", "4", "10")),
+        ("gcd", ("2", "", "100")),
+        ("regression", ("8", "3", "10")),
+        ("transpose", ("5", "", "10")),
+    ]:
+        choose(page, operation)
+        assert tuple(page.locator(f"#{name}").input_value() for name in ("dim", "cols", "scale")) == sizes
+    page.locator("#dim").fill("1")
+    page.locator("#dim").press("Enter")
+    choose(page, "least_squares")
+    expect(page.locator("#dim")).to_have_value("2")
+    expect(page.locator("#cols")).to_have_value("1")
+    page.locator("#dim").fill("3-7")
+    page.locator("#cols").fill("5")
+    page.locator("#dim").press("Enter")
+    choose(page, "qr")
+    expect(page.locator("#cols")).to_have_value("3")
+    expect(page.locator("#dim")).to_have_value("3-7")
+    choose(page, "cholesky")
+    expect(page.get_by_label("Spectrum")).to_have_value("positive")
+    expect(page.locator(".sample")).to_have_count(3)
+    expect(page.locator("#problem")).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("cholesky", "cholesky"),
+        ("general eig", "general_eigenvalues"),
+        ("LLᵀ", "cholesky"),
+        ("A^½", "matrix_square_root"),
+        ("A-1b", "solve"),
+        ("network currents", "potentials"),
+    ],
+)
+def test_operations_are_found_by_name_formula_and_description(open_page, typed, found):
+    page = open_page()
+    search = page.get_by_label("Operation").first
+    search.fill(typed)
+    expect(page.locator(f"#operation label:visible [value={found}]")).to_have_count(1)
+    assert page.locator("#operation label:visible").count() < 12
+    search.fill("nothing of the kind")
+    expect(page.locator("#found")).to_have_text("none found")
+    expect(page.locator("#operation label:visible")).to_have_count(1)  # what is chosen
+    search.fill("")
+    assert page.locator("#operation label:visible").count() > 30
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_samples_show_their_values_and_words(open_page, server, encoding):
-    page = open_page("?operation=eigenvectors&dim=3")
+    stream = f"operation={'gcd' if encoding.startswith('Z') else 'eigenvectors'}&dim=3"
+    page = open_page(f"?{stream}")
     page.get_by_label("written in words as").select_option(encoding)
-    url = f"{server}/v1/samples?operation=eigenvectors&dim=3&count=3&encoding={encoding}"
+    url = f"{server}/v1/samples?{stream}&count=3&encoding={encoding}"
     samples = page.request.get(url).json()["samples"]
     cards = page.locator(".sample")
     expect(cards).to_have_count(3)
@@ -209,11 +339,11 @@ def test_samples_show_their_values_and_words(open_page, server, encoding):
 def test_controls_offer_what_fits_the_operation(open_page):
     page = open_page()
     expect(page.get_by_label("Columns")).to_be_hidden()
-    page.get_by_label("Operation").select_option("svd")
+    choose(page, "svd")
     expect(page.get_by_label("Columns")).to_be_visible()
     expect(page.get_by_label("Spectrum")).to_be_hidden()
     assert "spectrum" not in page.locator("#url").inner_text()
-    page.get_by_label("Operation").select_option("eigenvalues")
+    choose(page, "eigenvalues")
     assert page.locator("#structure option", has_text="orthogonal").count() == 0
     page.get_by_label("Structure").select_option("toeplitz")
     expect(page.get_by_label("Spectrum")).to_be_hidden()
@@ -250,7 +380,8 @@ def test_the_address_holds_what_is_chosen(open_page):
 
     def expect_chosen() -> None:
         for name, value in chosen.items():
-            expect(page.locator(f"#{name}")).to_have_value(value)
+            field = f"#{name}" if name != "operation" else "#operation :checked"
+            expect(page.locator(field)).to_have_value(value)
         expect(page.locator("#until")).to_have_value("endless")
 
     query = parse_qs(urlsplit(page.url).query)
@@ -286,15 +417,21 @@ def test_copied_code_reads_the_stream_on_screen(open_page):
 def test_it_works_without_a_mouse(open_page):
     page = open_page("?operation=eigenvalues&dim=3&until=100000")
     page.keyboard.press("Tab")
-    expect(page.locator("#operation")).to_be_focused()
-    page.keyboard.type("transp")  # a select jumps to what is typed
-    expect(page.locator("#operation")).to_have_value("transpose")
-    expect(page.locator("#start")).to_be_enabled()
+    page.keyboard.type("svd")
+    page.keyboard.press("ArrowDown")  # to what is found
+    expect(page.locator("#operation [value=svd]")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.type("transp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#operation [value=transpose]")).to_be_checked()
+    expect(page.locator("#law")).to_contain_text("uniform law of the entries")
+    page.keyboard.press("Tab")
+    expect(page.locator("#operation [value=transpose]")).to_be_focused()
     for _ in range(10):
         if page.locator("#start").evaluate("start => start === document.activeElement"):
             break
         page.keyboard.press("Tab")
-    expect(page.locator("#law")).to_contain_text("uniform law of the entries")
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_have_text("All samples were read.", timeout=PATIENCE)
 
@@ -303,8 +440,8 @@ def test_a_stream_can_be_stopped_and_a_change_starts_it_again(open_page):
     page = open_page("?operation=eigenvalues&dim=3&until=endless")
     start(page)
     expect(page.locator("#seen")).not_to_have_text("0", timeout=PATIENCE)
-    page.get_by_label("Operation").select_option("transpose")
-    page.get_by_label("Operation").select_option("singular_values")  # before the first change is shown
+    choose(page, "transpose")
+    choose(page, "singular_values")  # before the first change is shown
     expect(page.locator("#live-title")).to_have_text("Live: the singular values")
     expect(page.locator("#seen")).not_to_have_text("0", timeout=PATIENCE)
     expect(page.locator("#status")).to_have_text("Reading the stream.")
@@ -414,15 +551,20 @@ def test_the_pictures_of_the_readme_can_be_taken(open_page, tmp_path, name, opti
     assert (folder / f"{name}.png").stat().st_size > 20_000
 
 
-def test_what_the_words_cannot_say_stops_no_stream(open_page):
-    page = open_page("?operation=matmul&dim=3&scale=1e100&until=endless&encoding=FP15")
+def test_what_the_words_cannot_say_is_shown_without_them_and_stops_no_stream(open_page):
+    page = open_page("?operation=matmul&dim=3&until=endless")
     start(page)
-    page.get_by_label("written in words as").select_option("P1000")
-    expect(page.locator("#problem")).to_contain_text("cannot write")
-    stop = page.get_by_role("button", name="Stop")
-    expect(stop).to_be_enabled()
-    stop.click()
+    page.get_by_label("written in words as").select_option("Z10")
+    expect(page.locator("#wordless")).to_contain_text("No words are shown: Z10 cannot write")
+    expect(page.locator("#wordless")).to_contain_text("must be a whole number of at most 6 digits.")
+    expect(page.locator("#problem")).to_be_empty()
+    expect(page.locator(".sample")).to_have_count(3)
+    expect(page.locator(".words")).to_have_count(0)
+    page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Start the stream")).to_be_enabled()
+    choose(page, "gcd")
+    expect(page.locator(".words")).to_have_count(3)
+    expect(page.locator("#wordless")).to_be_empty()
 
 
 @pytest.mark.parametrize(
@@ -431,6 +573,7 @@ def test_what_the_words_cannot_say_stops_no_stream(open_page):
         "operation=eigenvalues&dim=3&spectrum=laplace%2Cuniform",
         "operation=inverse&dim=3&structure=condition-7",
         "operation=add&dim=2&max_abs=15",
+        "operation=add&dim=2&coefficients=gaussian%2Cuniform",
     ],
 )
 def test_what_a_url_names_beyond_what_is_offered_is_shown(open_page, query):
