@@ -27,7 +27,7 @@ export const form = $("#controls");
 export const controls = form.elements;
 
 export let catalog;
-let shown; // the operation that the controls were filled for
+let offering; // the operation that the controls fit
 
 export const operation = () => catalog.operations[controls.operation.value];
 
@@ -93,8 +93,8 @@ function offer(given) {
   use(controls.spectrum, now.spectra.length > 0 && controls.structure.value === "none"); // else it is decided
   use(controls.cols, !now.square);
   const [about] = now.about.split("\n\n");
-  $("#operation-hint").textContent = `${formula(now)}\n${about.replaceAll("\n", " ")}`;
-  shown = now;
+  $("#operation-hint").textContent = about || formula(now);
+  offering = now;
 }
 
 const offered = (names, given) => (names.length && given && !names.includes(given) ? [...names, given] : names);
@@ -114,14 +114,14 @@ function use(control, shown) {
 /** Make the other controls fit one that has changed. */
 export function adapt(control) {
   if (control.name === "operation") {
-    const [before, now] = [suited(shown), suited(operation())];
+    const [before, now] = [suited(offering), suited(operation())];
     for (const name of SIZES) {
       // what someone chose stays, what the page chose does not; hidden columns were not chosen for this
       const untouched = controls[name].value.trim() === before[name] || controls[name].disabled;
       if (untouched) controls[name].value = now[name];
     }
     for (const name of ["structure", "spectrum"]) {
-      if (controls[name].value === usual(name, shown)) controls[name].value = "";
+      if (controls[name].value === usual(name, offering)) controls[name].value = "";
     }
   }
   if (["operation", "structure"].includes(control.name)) offer();

@@ -194,10 +194,10 @@ function binByBin(law, histogram) {
 function smoothed(counts) {
   const bend = (of, i) => of[i - 1] - 2 * of[i] + of[i + 1];
   const inner = (i) => i > 0 && i < counts.length - 1;
-  const chance = (i) => 4 * Math.sqrt(counts[i - 1] + 4 * counts[i] + counts[i + 1]);
+  const chance = (i) => 3 * Math.sqrt(counts[i - 1] + 4 * counts[i] + counts[i + 1]);
   const even = counts.map((_, i) => inner(i) && Math.abs(bend(counts, i)) < chance(i));
   let now = counts;
-  for (let round = 0; round < 4; round++) now = now.map((count, i) => (even[i] ? count + bend(now, i) / 4 : count));
+  for (let round = 0; round < 3; round++) now = now.map((count, i) => (even[i] ? count + bend(now, i) / 4 : count));
   return now;
 }
 
@@ -218,7 +218,7 @@ function ticks(low, high, count) {
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   return Array.from({ length }, (_, i) => {
     const at = (first + i) * step;
-    const text = small ? at.toFixed(digits) : at === 0 ? "0" : at.toExponential(1).replace("+", "");
-    return { at, text: text.replaceAll("-", "−") };
+    const short = at === 0 ? "0" : Number(at.toPrecision(2)).toExponential().replace("+", "");
+    return { at, text: (small ? at.toFixed(digits) : short).replaceAll("-", "−") };
   });
 }
