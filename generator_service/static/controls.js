@@ -70,14 +70,12 @@ const range = (text) => {
   return [ends[0], ends.at(-1)];
 };
 
-/** Fewer columns, or more rows, where the operation takes no more columns than that. */
+/** Fewer columns where the operation takes no more than that. */
 function fitColumns() {
   const fewer = operation().fewer_cols;
   const { dim, cols } = controls;
   if (!fewer && !(fewer === 0 && cols.value.trim())) return;
-  const [least] = range(dim.value);
-  if (least <= fewer) dim.value = String(fewer + 1);
-  const most = Math.max(1, least - fewer);
+  const most = Math.max(1, range(dim.value)[0] - fewer);
   if (range(cols.value.trim() || dim.value)[1] > most) cols.value = String(most);
 }
 
@@ -123,6 +121,8 @@ export function adapt(control) {
     for (const name of ["structure", "spectrum"]) {
       if (controls[name].value === usual(name, offering)) controls[name].value = "";
     }
+    const fewer = operation().fewer_cols ?? 0;
+    if (range(controls.dim.value)[0] <= fewer) controls.dim.value = String(fewer + 1);
   }
   if (["operation", "structure"].includes(control.name)) offer();
   if (["operation", "dim"].includes(control.name)) fitColumns();
