@@ -1,7 +1,7 @@
 """The frozen test sets of docs/benchmark.md: their hashes, and what numerical methods and models score on
 them.
 
-`.venv/bin/python bench/benchmark.py [RUN …]` writes bench/benchmark.json, which keeps the rows of models that
+`.venv/bin/python bench/benchmark.py [RUN …]` writes docs/benchmark.json, which keeps the rows of models that
 it was given before, and from it the tables in docs/benchmark.md.
 """
 
@@ -21,7 +21,7 @@ from matstream.shared.benchmark import RANGE, BenchmarkSet, benchmark_sets, hash
 from matstream.trainer.display.formatting import percent
 from matstream.trainer.scoring.baselines import Part, compared
 
-FILE, PAGE = Path("bench/benchmark.json"), Path("docs/benchmark.md")
+FILE, PAGE = Path("docs/benchmark.json"), Path("docs/benchmark.md")
 BEGIN, END = "<!-- written by bench/benchmark.py -->\n", "<!-- end -->\n"
 
 

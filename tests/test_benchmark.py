@@ -17,7 +17,7 @@ from tests.commands import finish, forked
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8")
-KEPT = json.loads((ROOT / "bench/benchmark.json").read_text(encoding="utf-8"))["sets"]
+KEPT = json.loads((ROOT / "docs/benchmark.json").read_text(encoding="utf-8"))["sets"]
 SETS = {one.name: one for one in benchmark_sets()}
 SMALLEST = [next(name for name, one in SETS.items() if one.spec.operation == (of,)) for of in OPERATIONS]
 

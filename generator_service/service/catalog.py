@@ -62,7 +62,9 @@ def _structures(name: str, operation: Operation) -> list[str]:
     usual = next(iter(operation.structures), "none")
     fitting = []
     for structure in (*structures(), "condition-100", "block_diagonal:toeplitz"):
-        fields = {"operation": name, "dim": 4, "structure": structure}
+        fields: dict[str, Any] = {"operation": name, "dim": 4, "structure": structure}
+        if structure == usual:
+            del fields["structure"]  # with it come the spectra that the operation needs
         if operation.spare_rows:
             fields["cols"] = 4 - operation.spare_rows
         with suppress(ValidationError):  # 4 has divisors, which kronecker needs

@@ -45,13 +45,9 @@ export function fillControls(found) {
 
 // ---------------------------------------------------------------- what fits an operation
 
-/** Structures that an operation may have, the usual one first: a spectrum is that of free entries. */
-const structuresOf = ({ structures, spectra }) =>
-  spectra.length > 0 && !structures.includes("none") ? ["none", ...structures] : structures;
-
 /** The value that is taken where a control's name is not in the URL. */
 function usual(name, of = operation()) {
-  if (name === "structure") return structuresOf(of)[0];
+  if (name === "structure") return of.structures[0];
   if (name === "spectrum" && of.spectra.length > 0) return of.spectra[0];
   return DEFAULTS[name];
 }
@@ -85,7 +81,7 @@ function fitColumns() {
  */
 function offer(given) {
   const now = operation();
-  options(controls.structure, offered(structuresOf(now), given?.get("structure")));
+  options(controls.structure, offered(now.structures, given?.get("structure")));
   options(controls.spectrum, offered(now.spectra, given?.get("spectrum")));
   options(controls.coefficients, offered(catalog.coefficients, given?.get("coefficients")));
   use(controls.spectrum, now.spectra.length > 0 && controls.structure.value === "none"); // else it is decided

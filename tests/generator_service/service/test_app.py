@@ -525,6 +525,7 @@ def test_the_catalog_lists_all_that_can_be_asked_for(client):
     assert sorted(catalog["operations"]["eigenvalues"]["spectra"]) == list(SPECTRA)
     assert catalog["operations"]["eigenvalues"]["spectra"][0] == "semicircle"
     assert catalog["operations"]["cholesky"]["spectra"] == list(POSITIVE_SPECTRA)
+    assert catalog["operations"]["cholesky"]["structures"] == ["none", "covariance", "condition-100"]
     assert catalog["operations"]["potentials"]["structures"] == ["laplacian"]
     assert catalog["operations"]["rank"]["structures"][0] == "chosen_rank"
     assert catalog["operations"]["least_squares"]["fewer_cols"] == 1
