@@ -34,7 +34,7 @@ _SIZES: dict[str, list[dict[str, Any]]] = {
     "potentials": _GRAPHS,
     "pseudo_inverse": _TALL,
     "rank": _GRAPHS,
-    "regression": [{"dim": 8, "cols": 2}, {"dim": 11, "cols": 6}, {"dim": 21, "cols": 11}],
+    "regression": [{"dim": 4, "cols": 2}, {"dim": 11, "cols": 6}, {"dim": 21, "cols": 11}],
 }
 
 
