@@ -79,7 +79,7 @@ def rules(structure: str) -> Rules:
 def sizes_of_parts(structure: str, size: int) -> tuple[int, ...]:
     """The numbers of rows, or of columns, that the parts of a composed matrix have if it has `size` of
     them."""
-    if structure in ("kronecker", "kronecker_sum"):
+    if _RULES[structure].divided:
         return largest_divisor(size), size // largest_divisor(size)
     if structure == "block_diagonal":
         return tuple(part for part in (size - size // 2, size // 2) if part)
@@ -90,7 +90,7 @@ def prime_within(structure: str, size: int) -> int | None:
     """A prime that this number of rows or columns comes to where it must have divisors, None if there is
     none."""
     first, *base = structure.split(":", 1)
-    if first in ("kronecker", "kronecker_sum") and size > 1 and largest_divisor(size) == 1:
+    if first in COMPOSED and _RULES[first].divided and size > 1 and largest_divisor(size) == 1:
         return size
     found = [prime_within(base[0], part) for part in sizes_of_parts(first, size)] if base else []
     return next((prime for prime in found if prime is not None), None)

@@ -8,7 +8,7 @@ from matstream.generator_service.ensembles.structure import (
     Floats,
     Scale,
     Structure,
-    draw_factors,
+    draw_low_rank,
     low_rank_of,
 )
 from matstream.shared.structures import sizes_of_parts
@@ -29,8 +29,7 @@ def low_rank(base: Structure) -> Structure:
     def draw(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
         stop = uniforms.shape[1] - base.words(m, n, symmetric)
         of = sizes(m, n, symmetric)
-        factors, rank = draw_factors(law, scale, of, low_rank_of(min(m, n)), uniforms[:, :stop])
-        matrices = factors[0] @ factors[-1].swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
+        matrices, _ = draw_low_rank(law, scale, of, low_rank_of(min(m, n)), uniforms[:, :stop])
         matrices += base.draw(law, scale, m, n, symmetric, uniforms[:, stop:])
         return (matrices + matrices.swapaxes(1, 2)) / 2 if symmetric else matrices
 

@@ -16,7 +16,7 @@ from matstream.generator_service.ensembles.structures import structure
 from matstream.shared.fields import IntRange, Mixture
 from matstream.shared.operation import Operand, Operation
 from matstream.shared.spec import StreamSpec
-from matstream.shared.structures import COMPOSED
+from matstream.shared.structures import COMPOSED, parts
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp] | slice  # which rows of a table
@@ -57,7 +57,7 @@ def row_layout(spec: StreamSpec) -> Row:
     m, n = spec.extreme_dims()[1]
     # the number of uniforms grows with the dimensions, except for a Kronecker product, whose factors may
     # shrink, and perhaps for what is made of others, and for a user's own structure
-    varies = spec.structure.split(":")[0] in COMPOSED or spec.definitions.structures
+    varies = parts(spec.structure)[0] in COMPOSED or spec.definitions.structures
     dims = _all_dims(spec) if varies else [(m, n)]
     ensembles = itertools.product(spec.operation, spec.spectrum, spec.coefficients, dims)
     free = max(

@@ -24,17 +24,18 @@ class Structure:
     draw: Callable[[str, Scale, int, int, bool, Floats], Floats]  # (law, scale, m, n, symmetric, uniforms)
 
 
-def draw_factors(
+def draw_low_rank(
     law: str, scale: Scale, sizes: list[int], most: int, uniforms: Floats
-) -> tuple[list[Floats], NDArray[np.int64]]:
-    """Factors (B, size, most) drawn at scale √s, of which the first r columns are not 0, and the rank r (B,),
-    drawn from 1 to `most`."""
+) -> tuple[Floats, NDArray[np.int64]]:
+    """UVᵀ/√r and the rank r (B,), drawn from 1 to `most`: U and V, which is U if one size is given, have
+    `sizes` rows and r columns, drawn at scale √s."""
     rank = choose(uniforms[:, 0], 1, most)
     used = (np.arange(most) < rank[:, None])[:, None]
     drawn = coefficients(law, np.sqrt(scale), uniforms[:, 1:])
     ends = np.cumsum([size * most for size in sizes])[:-1]
     parts = np.split(drawn, ends, axis=1)
-    return [part.reshape(-1, size, most) * used for part, size in zip(parts, sizes, strict=True)], rank
+    factors = [part.reshape(-1, size, most) * used for part, size in zip(parts, sizes, strict=True)]
+    return factors[0] @ factors[-1].swapaxes(1, 2) / np.sqrt(rank)[:, None, None], rank
 
 
 def low_rank_of(k: int) -> int:

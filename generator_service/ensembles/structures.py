@@ -21,7 +21,7 @@ from matstream.generator_service.ensembles.structure import (
     Floats,
     Scale,
     Structure,
-    draw_factors,
+    draw_low_rank,
     low_rank_of,
 )
 from matstream.shared.operations.regression import NOISE
@@ -73,8 +73,7 @@ def _covariance(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniform
     """ΛΛᵀ/√r + Ψ, positive definite: Λ (n×r) drawn at scale √s, its rank r drawn per sample from 1 to max(1,
     n//2), Ψ diagonal and uniform on [s/10, s]. (Factor analysis: Ghahramani & Hinton, *The EM algorithm for
     mixtures of factor analyzers*, 1996.)"""
-    factors, rank = draw_factors(law, scale, [n], low_rank_of(n), uniforms[:, : uniforms.shape[1] - n])
-    matrices = factors[0] @ factors[0].swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
+    matrices, _ = draw_low_rank(law, scale, [n], low_rank_of(n), uniforms[:, : uniforms.shape[1] - n])
     own = (0.1 + 0.9 * uniforms[:, uniforms.shape[1] - n :]) * scale
     matrices[:, np.arange(n), np.arange(n)] += own
     return (matrices + matrices.swapaxes(1, 2)) / 2
@@ -104,8 +103,7 @@ def _masked(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: F
     probability ½. (Candès & Recht, *Exact matrix completion via convex optimization*, 2009.)"""
     most = low_rank_of(min(m, n))
     words = 1 + most * (m + n)
-    (u, v), rank = draw_factors(law, scale, [m, n], most, uniforms[:, :words])
-    matrices = u @ v.swapaxes(1, 2) / np.sqrt(rank)[:, None, None]
+    matrices, rank = draw_low_rank(law, scale, [m, n], most, uniforms[:, :words])
     rest = uniforms[:, words:]
     seen = rest[:, m + n :].reshape(-1, m, n) < 0.5
     seen |= _smallest(rest[:, :m], rank)[:, :, None] | _smallest(rest[:, m : m + n], rank)[:, None]

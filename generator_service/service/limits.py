@@ -11,7 +11,7 @@ from matstream.shared.errors import Problem, RefusedError
 from matstream.shared.fields import MAX_DIM, MAX_INDEX, number, whole
 from matstream.shared.operation import cubic
 from matstream.shared.spec import StreamSpec
-from matstream.shared.structures import condition_number
+from matstream.shared.structures import condition_number, parts
 
 # Nanoseconds of one core for drawing a sample, as measured (docs/LOG.md); what its answer takes is in the
 # operation's module.
@@ -75,10 +75,10 @@ def estimated_seconds(spec: StreamSpec) -> float:
 
 def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
     operation = spec.operations[name]
-    parts = spec.structure.split(":")
-    if any(condition_number(part) is not None for part in parts):
+    made_of = parts(spec.structure)
+    if any(condition_number(part) is not None for part in made_of):
         drawing = _CONDITION
-    elif "orthogonal" in parts:
+    elif "orthogonal" in made_of:
         drawing = _ORTHOGONAL
     else:
         drawing = _SPECTRUM if operation.symmetric and not _QUICK_SPECTRA.issuperset(spec.spectrum) else 0

@@ -29,12 +29,13 @@ def connections(laplacians: Floats) -> Bools:
     return np.asarray(reached)
 
 
-def made_invertible(laplacians: Floats, connected: Bools) -> tuple[Floats, Floats]:
-    """L + μP (B, n, n), and P: the projector onto the null space of L, which takes the mean over each
-    connected part of the graph. μ is the largest entry of L, so that the sum has L's scale.
+def made_invertible(laplacians: Floats, connected: Bools) -> Floats:
+    """L + μP (B, n, n): P is the projector onto the null space of L, which takes the mean over each connected
+    part of the graph; μ is the largest entry of L, so that the sum has L's scale.
 
     Its inverse is L⁺ + P/μ.
     """
     projector = connected / connected.sum(axis=2, keepdims=True)
     size = largest(laplacians)
-    return laplacians + np.where(size == 0, 1.0, size)[:, None, None] * projector, projector
+    sums: Floats = laplacians + np.where(size == 0, 1.0, size)[:, None, None] * projector
+    return sums

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import inverses
 from matstream.shared.linear_algebra.norms import nonzero
 
 Floats = NDArray[np.float64]
@@ -156,13 +156,8 @@ def denman_beavers(a: Floats, steps: int) -> Floats:
     Matrices*, section 6.3.) NaN where a matrix cannot be inverted."""
     y, z = a, np.broadcast_to(np.eye(a.shape[1]), a.shape)
     for _ in range(steps):
-        y, z = (y + _inverse(z)) / 2, (z + _inverse(y)) / 2
+        y, z = (y + inverses(z)) / 2, (z + inverses(y)) / 2
     return y
-
-
-def _inverse(a: Floats) -> Floats:
-    (inverse,) = solve(lambda x: (np.linalg.inv(x),), a, [a.shape[1:]])
-    return inverse
 
 
 def durand_kerner(coefficients: Floats, steps: int) -> NDArray[Any]:

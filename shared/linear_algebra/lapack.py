@@ -28,6 +28,29 @@ def solve(
     return [np.concatenate(parts) for parts in zip(*halves, strict=True)]
 
 
+def inverses(matrices: Floats) -> Floats:
+    """A⁻¹ of A (B, n, n)."""
+    (found,) = solve(lambda a: (np.linalg.inv(a),), matrices, [matrices.shape[1:]])
+    return found
+
+
+def svd(matrices: Floats) -> tuple[Floats, Floats, Floats]:
+    """U (B, m, k), the singular values (B, k), descending, and Vᵀ (B, k, n) of A (B, m, n)."""
+    m, n = matrices.shape[1:]
+    k = min(m, n)
+    left, values, right = solve(
+        lambda a: tuple(np.linalg.svd(a, full_matrices=False)), matrices, [(m, k), (k,), (k, n)]
+    )
+    return left, values, right
+
+
+def singular_values(matrices: Floats) -> Floats:
+    """The singular values (B, k), descending, of A (B, m, n)."""
+    k = min(matrices.shape[1:])
+    (values,) = solve(lambda a: (np.linalg.svd(a, compute_uv=False),), matrices, [(k,)])
+    return values
+
+
 def eigh(matrices: Floats) -> tuple[Floats, Floats]:
     """Eigenvalues (B, n), ascending, and eigenvectors as columns (B, n, n), of symmetric A (B, n, n)."""
     n = matrices.shape[1]

@@ -7,12 +7,9 @@ they cross. (Goreinov, Tyrtyshnikov & Zamarashkin, *A theory of pseudoskeleton a
 
 import numpy as np
 
-from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest, nonzero, square_norm
-from matstream.shared.linear_algebra.rounding import rank_of
+from matstream.shared.linear_algebra.pseudo_inverses import pseudo_inverses
 from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
-
-_DOUBT = 1e-6  # how uncertain the rank of W may be, on which the answer depends
 
 
 def _completed(inputs: Floats) -> Answers:
@@ -21,22 +18,14 @@ def _completed(inputs: Floats) -> Answers:
     Residual: the larger of max|(CW⁺R−A)_seen| / ‖A‖_F and the distance of C(W⁺R) from (CW⁺)R, relative to the
     same; infinite where rounding leaves the rank of W uncertain.
     """
-    m, n = inputs.shape[1:]
-    k = min(m, n)
     seen = inputs != 0
     columns, rows = inputs * seen.all(axis=1)[:, None], inputs * seen.all(axis=2)[:, :, None]
     crossing = columns * seen.all(axis=2)[:, :, None]
-    left, values, right = solve(
-        lambda a: tuple(np.linalg.svd(a, full_matrices=False)), crossing, [(m, k), (k,), (k, n)]
-    )
-    rank, doubt = rank_of(values)
-    inverse = np.where(np.arange(k) < rank[:, None], 1 / nonzero(values), 0.0)
-    pseudo = (right.swapaxes(1, 2) * inverse[:, None]) @ left.swapaxes(1, 2)
+    pseudo, _, uncertain = pseudo_inverses(crossing)
     found = columns @ (pseudo @ rows)
     targets = np.where(seen, inputs, found) + 0.0  # no −0
     off = np.maximum(largest((columns @ pseudo) @ rows - found), largest(np.where(seen, found - inputs, 0.0)))
-    certain = np.where(doubt > _DOUBT, np.inf, 0.0)
-    return Answers(targets, np.maximum(off / nonzero(np.sqrt(square_norm(targets))), certain))
+    return Answers(targets, np.maximum(off / nonzero(np.sqrt(square_norm(targets))), uncertain))
 
 
 OPERATION = Operation(

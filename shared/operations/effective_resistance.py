@@ -8,7 +8,7 @@ import numpy as np
 
 from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.graphs import connections, is_laplacian, made_invertible
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import inverses
 from matstream.shared.linear_algebra.norms import largest
 from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 from matstream.shared.operations.inverse import BOUND, LARGEST
@@ -22,8 +22,8 @@ def _resistances(inputs: Floats) -> Answers:
     """
     n = inputs.shape[1]
     connected = connections(inputs)
-    invertible, _ = made_invertible(inputs, connected)
-    (inverse,) = solve(lambda a: (np.linalg.inv(a),), invertible, [(n, n)])
+    invertible = made_invertible(inputs, connected)
+    inverse = inverses(invertible)
     resistances = _of_inverse(inverse)
     # over ordered pairs, each edge counts twice, and the diagonal is 0
     foster = np.abs(-(inputs * resistances).sum(axis=(1, 2)) / 2 - (n - 1)) / n
@@ -39,7 +39,7 @@ def _of_inverse(inverse: Floats) -> Floats:
 
 
 def _newton_schulz(inputs: Floats, steps: int) -> Floats:
-    invertible, _ = made_invertible(inputs, connections(inputs))
+    invertible = made_invertible(inputs, connections(inputs))
     return _of_inverse(iterations.newton_schulz(invertible, steps))
 
 

@@ -6,15 +6,15 @@ Only the very number is right. *Learning the greatest common divisor* (Charton, 
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra.norms import largest
+from matstream.shared.linear_algebra.whole_numbers import EXACT, are_whole
 from matstream.shared.operation import Answers, Floats, Method, Operand, Operation, Part, exact, linear
-
-_EXACT = 2.0**53  # whole numbers up to this are exact
 
 
 def _divisors(inputs: Floats) -> Answers:
     """gcd(A, B) (B, m, n) of [A B] (B, m, 2n), exact; NaN where an entry is no whole number under 2^53."""
     n = inputs.shape[2] // 2
-    whole = ((inputs == np.rint(inputs)) & (np.abs(inputs) < _EXACT)).all(axis=(1, 2))
+    whole = are_whole(inputs) & (largest(inputs) < EXACT)
     numbers = np.where(whole[:, None, None], inputs, 0.0).astype(np.int64)
     divisors = np.gcd(numbers[:, :, :n], numbers[:, :, n:]).astype(np.float64)
     return Answers(divisors, np.where(whole, 0.0, np.nan))

@@ -7,9 +7,9 @@ number is right. *Dissecting Multiplication in Transformers* (Qiu et al., arXiv 
 import numpy as np
 
 from matstream.shared import failure_studies
+from matstream.shared.linear_algebra.norms import largest
+from matstream.shared.linear_algebra.whole_numbers import EXACT, are_whole
 from matstream.shared.operation import Answers, Floats, Operand, Operation, Part, exact, linear
-
-_EXACT = 2.0**53  # whole numbers up to this are exact
 
 
 def _products(inputs: Floats) -> Answers:
@@ -18,8 +18,8 @@ def _products(inputs: Floats) -> Answers:
     n = inputs.shape[2] // 2
     with np.errstate(over="ignore"):
         products = inputs[:, :, :n] * inputs[:, :, n:] + 0.0  # no −0
-    whole = (inputs == np.rint(inputs)).all(axis=(1, 2)) & (np.abs(products) < _EXACT).all(axis=(1, 2))
-    return Answers(products, np.where(whole, 0.0, np.nan))
+    exactly = are_whole(inputs) & (largest(products) < EXACT)
+    return Answers(products, np.where(exactly, 0.0, np.nan))
 
 
 OPERATION = Operation(

@@ -7,7 +7,7 @@ import numpy as np
 
 from matstream.shared import failure_studies
 from matstream.shared.linear_algebra import iterations
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import inverses
 from matstream.shared.linear_algebra.norms import largest
 from matstream.shared.operation import Answers, Deviation, Floats, Method, Operation, Part, cubic
 
@@ -20,9 +20,9 @@ LARGEST = 1e8
 def _inverse(inputs: Floats) -> Answers:
     """A⁻¹ (B, n, n) of A (B, n, n) (LAPACK gesv). Residual: max|A·A⁻¹−I|."""
     n = inputs.shape[1]
-    (inverses,) = solve(lambda a: (np.linalg.inv(a),), inputs, [(n, n)])
-    inverses += 0.0  # no −0
-    return Answers(inverses, largest(inputs @ inverses - np.eye(n)))
+    targets = inverses(inputs)
+    targets += 0.0  # no −0
+    return Answers(targets, largest(inputs @ targets - np.eye(n)))
 
 
 def _deviation(inputs: Floats, targets: Floats, predictions: Floats) -> Deviation:

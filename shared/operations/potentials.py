@@ -10,7 +10,7 @@ import numpy as np
 from matstream.shared.linear_algebra import iterations
 from matstream.shared.linear_algebra.graphs import connections, is_laplacian, made_invertible
 from matstream.shared.linear_algebra.solving import solved
-from matstream.shared.operation import Answers, Floats, Method, Operand, Operation, Part, cubic
+from matstream.shared.operation import Answers, Bools, Floats, Method, Operand, Operation, Part, cubic
 from matstream.shared.operations.inverse import BOUND, LARGEST
 
 
@@ -20,22 +20,22 @@ def _potentials(inputs: Floats) -> Answers:
 
     Residual: that of `solve`; NaN where L is no Laplacian.
     """
-    laplacians, balanced = _balanced(inputs)
-    invertible, _ = made_invertible(laplacians, connections(laplacians))
-    x, error = solved(invertible, balanced)
+    laplacians = inputs[:, :, :-1]
+    connected = connections(laplacians)
+    x, error = solved(made_invertible(laplacians, connected), _balanced(inputs[:, :, -1:], connected))
     return Answers(x, np.where(is_laplacian(laplacians), error, np.nan))
 
 
-def _balanced(inputs: Floats) -> tuple[Floats, Floats]:
-    """L (B, n, n), and ψ − Pψ (B, n, 1)."""
-    laplacians, currents = inputs[:, :, :-1], inputs[:, :, -1:]
-    connected = connections(laplacians)
+def _balanced(currents: Floats, connected: Bools) -> Floats:
+    """ψ − Pψ (B, n, 1) of ψ, 0 for a node that is alone."""
     parts = connected.sum(axis=2, keepdims=True)
-    return laplacians, np.where(parts == 1, 0.0, currents - (connected / parts) @ currents)
+    return np.where(parts == 1, 0.0, currents - (connected / parts) @ currents)
 
 
 def _conjugate_gradients(inputs: Floats, steps: int) -> Floats:
-    return iterations.conjugate_gradients(*_balanced(inputs), steps)
+    laplacians = inputs[:, :, :-1]
+    balanced = _balanced(inputs[:, :, -1:], connections(laplacians))
+    return iterations.conjugate_gradients(laplacians, balanced, steps)
 
 
 OPERATION = Operation(

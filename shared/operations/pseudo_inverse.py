@@ -6,13 +6,11 @@
 import numpy as np
 
 from matstream.shared.linear_algebra import iterations
-from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import largest, nonzero, square_norm
-from matstream.shared.linear_algebra.rounding import ROUNDING, clear, rank_of
+from matstream.shared.linear_algebra.pseudo_inverses import pseudo_inverses
+from matstream.shared.linear_algebra.rounding import ROUNDING, clear
 from matstream.shared.operation import Answers, Floats, Method, Operation, Part, cubic
 from matstream.shared.operations.inverse import BOUND, LARGEST
-
-_DOUBT = 1e-6  # how uncertain the rank may be, on which the answer depends
 
 
 def _pseudo_inverse(inputs: Floats) -> Answers:
@@ -21,15 +19,8 @@ def _pseudo_inverse(inputs: Floats) -> Answers:
     Residual: the largest of max|AXA−A| / ‖A‖_F, max|XAX−X| / ‖X‖_F, and the asymmetry of AX and of XA, the
     four conditions of Penrose; infinite where rounding leaves the rank uncertain.
     """
-    m, n = inputs.shape[1:]
-    k = min(m, n)
-    left, values, right = solve(
-        lambda a: tuple(np.linalg.svd(a, full_matrices=False)), inputs, [(m, k), (k,), (k, n)]
-    )
-    rank, doubt = rank_of(values)
-    inverse = np.where(np.arange(k) < rank[:, None], 1 / nonzero(values), 0.0)
-    x = (right.swapaxes(1, 2) * inverse[:, None]) @ left.swapaxes(1, 2)
-    clear(x, ROUNDING * inverse.max(axis=1)[:, None, None])
+    x, size, uncertain = pseudo_inverses(inputs)
+    clear(x, ROUNDING * size[:, None, None])
     ax, xa = inputs @ x, x @ inputs
     conditions = [
         largest(ax @ inputs - inputs) / nonzero(np.sqrt(square_norm(inputs))),
@@ -37,8 +28,7 @@ def _pseudo_inverse(inputs: Floats) -> Answers:
         largest(ax - ax.swapaxes(1, 2)),
         largest(xa - xa.swapaxes(1, 2)),
     ]
-    certain = np.where(doubt > _DOUBT, np.inf, 0.0)
-    return Answers(x + 0.0, np.maximum.reduce([*conditions, certain]))  # no −0
+    return Answers(x + 0.0, np.maximum.reduce([*conditions, uncertain]))  # no −0
 
 
 OPERATION = Operation(

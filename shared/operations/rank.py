@@ -6,7 +6,7 @@ is exact. Only the very number is right. *Matrix Computations* (Golub & Van Loan
 
 import numpy as np
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import singular_values
 from matstream.shared.linear_algebra.rounding import rank_of
 from matstream.shared.operation import Answers, Floats, Operation, Part, cubic, exact
 
@@ -16,8 +16,7 @@ def _rank(inputs: Floats) -> Answers:
 
     Residual: the largest σ that counts as 0, or the rounding error, divided by the smallest that does not.
     """
-    k = min(inputs.shape[1:])
-    (values,) = solve(lambda a: (np.linalg.svd(a, compute_uv=False),), inputs, [(k,)])
+    values = singular_values(inputs)
     rank, doubt = rank_of(values)
     return Answers(rank.astype(np.float64)[:, None, None], doubt)
 

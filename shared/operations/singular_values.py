@@ -9,7 +9,7 @@ import numpy as np
 
 from matstream.shared import failure_studies
 from matstream.shared.linear_algebra import iterations
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import singular_values
 from matstream.shared.linear_algebra.norms import nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import clear, rounding
 from matstream.shared.operation import Answers, Floats, Histogram, Method, Operation, Part, cubic
@@ -20,8 +20,7 @@ def _singular_values(inputs: Floats) -> Answers:
 
     Residual: |Σσ²−‖A‖²_F| / ‖A‖²_F; 0 for A = 0.
     """
-    k = min(inputs.shape[1:])
-    (values,) = solve(lambda a: (np.linalg.svd(a, compute_uv=False),), inputs, [(k,)])
+    values = singular_values(inputs)
     clear(values, rounding(values))
     square = square_norm(inputs)
     return Answers(values[:, :, None], np.abs(np.square(values).sum(axis=1) - square) / nonzero(square))

@@ -10,7 +10,7 @@ import numpy as np
 
 from matstream.shared import failure_studies
 from matstream.shared.linear_algebra import iterations
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import svd
 from matstream.shared.linear_algebra.norms import largest, nonzero, off_orthonormal, square_norm
 from matstream.shared.linear_algebra.rounding import (
     NOISE,
@@ -31,9 +31,7 @@ def _svd(inputs: Floats) -> Answers:
     """
     m, n = inputs.shape[1:]
     k = min(m, n)
-    left, sigma, right = solve(
-        lambda a: tuple(np.linalg.svd(a, full_matrices=False)), inputs, [(m, k), (k,), (k, n)]
-    )
+    left, sigma, right = svd(inputs)
     targets = np.empty((len(inputs), 1 + m + n, k))
     values, u, v = _parts(targets, m)
     values[:] = sigma
