@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-import matstream
 from matstream.generator_service.stream import batches, default_batch_rows
 from matstream.shared.benchmark import RANGE, BenchmarkSet, benchmark_sets, hash_of_inputs
+from matstream.shared.wire import from_batch
 from matstream.trainer.display.formatting import percent
 from matstream.trainer.scoring.baselines import Part, compared
+from matstream.trainer.scoring.benchmark import HEAD
 
 FILE, PAGE = Path("docs/benchmark.json"), Path("docs/benchmark.md")
 BEGIN, END = "<!-- written by bench/benchmark.py -->\n", "<!-- end -->\n"
@@ -27,10 +27,12 @@ BEGIN, END = "<!-- written by bench/benchmark.py -->\n", "<!-- end -->\n"
 
 def measured(one: BenchmarkSet) -> dict[str, Any]:
     """The hash of a set, and what methods and the best constant answer reach on it."""
-    made: list[pa.RecordBatch] = list(batches(one.spec, RANGE, default_batch_rows(one.spec)))
-    samples = matstream.sample(one.spec, count=RANGE.count, split="test")
+    made = list(batches(one.spec, RANGE, default_batch_rows(one.spec)))
+    columns = [from_batch(batch) for batch in made]
+    inputs = np.concatenate([column.input for column in columns])
+    targets = np.concatenate([column.target for column in columns])
     [operation] = one.spec.operations.values()
-    part = Part(operation, np.asarray(samples.inputs), np.asarray(samples.targets))
+    part = Part(operation, inputs, targets)
     records = compared(one.spec.operation[0], [part])
     return {"query": one.query, "hash": hash_of_inputs(made), "baselines": records}
 
@@ -55,11 +57,7 @@ def tables(kept: dict[str, Any]) -> str:
         [constant] = methods.pop("best constant answer")
         said = "; ".join(f"{method} {', '.join(shares)}" for method, shares in methods.items()) or "–"
         lines.append(f"| {name} | `{found['query']}` | `{found['hash']}` | {constant} | {said} |")
-    head = [
-        "| test set | hash | model | within 5% | 1% | strict | ceiling | weights | samples seen |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join([*lines, "", "## Models", "", *head, *sorted(kept["models"].values()), ""])
+    return "\n".join([*lines, "", "## Models", "", HEAD, *sorted(kept["models"].values()), ""])
 
 
 def main(runs: list[str]) -> None:
@@ -69,6 +67,8 @@ def main(runs: list[str]) -> None:
         for row in rows_of(run):
             cells = [cell.strip() for cell in row.strip("| ").split("|")]
             kept["models"][f"{cells[0]} {cells[2]}"] = row
+    known = tuple(f"{name} " for name in kept["sets"])
+    kept["models"] = {name: row for name, row in kept["models"].items() if name.startswith(known)}
     FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]

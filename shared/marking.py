@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 
 from matstream.shared.encodings import Encoding, EncodingError
 from matstream.shared.errors import Problem, RefusedError
-from matstream.shared.scoring import TOLERANCES, by_tolerance, right_by_error, right_strictly, score
+from matstream.shared.scoring import (
+    TOLERANCES,
+    by_tolerance,
+    distances,
+    right_by_error,
+    right_strictly,
+    score,
+)
 from matstream.shared.spec import StreamSpec
-from matstream.shared.tasks import Task, tasks_of, tasks_of_samples
+from matstream.shared.tasks import Task, by_kind, tasks_of, tasks_of_samples
 from matstream.shared.wire import flat, from_batch, select
 
 Floats = NDArray[np.float64]
@@ -112,10 +119,9 @@ def _scored(
             ceiling = right_by_error(score(operation, inputs, targets, encoding.round(targets))).sum(axis=0)
         except EncodingError:
             ceiling = np.full(len(TOLERANCES), np.nan)
-    l1 = np.where(np.isnan(scores.l1) | (scores.l1 < 0), np.inf, scores.l1)
     invalid = int(np.isnan(predicted).any(axis=(1, 2)).sum())
     right = right_by_error(scores).sum(axis=0)
-    return _Tally(len(targets), invalid, right, strict.sum(axis=0), ceiling), l1
+    return _Tally(len(targets), invalid, right, strict.sum(axis=0), ceiling), distances(scores)
 
 
 def _summary(tallies: dict[Task, _Tally], errors: Floats, residual: float) -> dict[str, Any]:
@@ -124,12 +130,8 @@ def _summary(tallies: dict[Task, _Tally], errors: Floats, residual: float) -> di
         "median_error": median if np.isfinite(median) else None,
         "largest_residual": None if np.isnan(residual) else residual,
     }
-    for name, kind in (("by_operation", "operation"), ("by_dimension", "dimension")):
-        groups: dict[str, list[_Tally]] = {}
-        for task in sorted(tallies):
-            groups.setdefault(getattr(task, kind), []).append(tallies[task])
-        if len(groups) > 1:
-            found[name] = {group: _together(parts).shares() for group, parts in groups.items()}
+    for name, groups in by_kind(sorted(tallies.items())).items():
+        found[name] = {group: _together(parts).shares() for group, parts in groups.items()}
     return found
 
 

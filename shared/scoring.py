@@ -70,6 +70,12 @@ def right_by_error(scores: Scores) -> NDArray[np.bool_]:
     return (error >= 0) & (error < TOLERANCES)
 
 
+def distances(scores: Scores) -> Floats:
+    """The l1 errors (B,) as numbers to be put in order: infinite where a prediction is invalid, or not zero
+    as the reference is."""
+    return np.where(np.isnan(scores.l1) | (scores.l1 < 0), np.inf, scores.l1)
+
+
 def right_strictly(
     operation: str | Operation, scores: Scores, inputs: Floats, targets: Floats, predictions: Floats
 ) -> NDArray[np.bool_]:

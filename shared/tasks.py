@@ -1,7 +1,8 @@
 """The tasks of a stream. A task is one operation at one size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from matstream.shared.operation import Operation, Shape
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import Samples, flat
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, order=True)
@@ -32,6 +35,19 @@ class Task:
     @property
     def target_shape(self) -> Shape:
         return self.definition.target_shape(self.m, self.n)
+
+
+def by_kind(parts: Iterable[tuple[Task, Part]]) -> dict[str, dict[str, list[Part]]]:
+    """What belongs to tasks, by `by_operation` and `by_dimension`; each only if there are several."""
+    given = list(parts)
+    found: dict[str, dict[str, list[Part]]] = {}
+    for kind in ("operation", "dimension"):
+        groups: dict[str, list[Part]] = {}
+        for task, part in given:
+            groups.setdefault(getattr(task, kind), []).append(part)
+        if len(groups) > 1:
+            found[f"by_{kind}"] = groups
+    return found
 
 
 def tasks_of(spec: StreamSpec) -> tuple[Task, ...]:

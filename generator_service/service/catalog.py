@@ -1,7 +1,7 @@
 """What can be asked for, as a document."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -10,15 +10,15 @@ from matstream.generator_service.service.limits import Limits
 from matstream.generator_service.service.queries import StreamQuery
 from matstream.shared.encodings import ENCODINGS
 from matstream.shared.fields import COEFFICIENTS, POSITIVE_SPECTRA, SEMICIRCLE, SPECTRA
-from matstream.shared.operation import Operation
+from matstream.shared.operation import Group, Operation
 from matstream.shared.problems import known, operations, structures
 from matstream.shared.spec import StreamSpec
 
 
 def catalog(limits: Limits) -> dict[str, Any]:
     """Operations with their forms, spectra, structures, and those structures for which an answer may not be
-    the only one; parameters; laws; encodings; limits. `fewer_cols` says how many fewer columns than rows an
-    operation takes at least, null if any number."""
+    the only one; the groups in which they are shown; parameters; laws; encodings; limits. `fewer_cols` says
+    how many fewer columns than rows an operation takes at least, null if any number."""
     own = known().operations
     return {
         "operations": {
@@ -38,6 +38,7 @@ def catalog(limits: Limits) -> dict[str, Any]:
             }
             for name, operation in operations().items()
         },
+        "groups": list(get_args(Group)),
         "parameters": {
             name: field.description for name, field in StreamQuery.model_fields.items() if field.description
         },

@@ -1,16 +1,5 @@
 // The chooser: every operation as a radio button in its group, with its formula; a search hides the others.
 
-const GROUPS = [
-  "sums and products",
-  "factorisations",
-  "spectra",
-  "inverses and solves",
-  "graphs",
-  "learning in context",
-  "integers",
-  "your own",
-];
-
 const list = document.querySelector("#operation");
 const search = document.querySelector("#search");
 const found = document.querySelector("#found");
@@ -19,10 +8,10 @@ export const spoken = (name) => name.replaceAll("_", " ");
 
 export const formula = ({ input, target }) => `${input} → ${target}`;
 
-/** List these operations, by name as in the catalog. */
-export function fillChooser(operations) {
+/** List the operations of the catalog, in its order of groups. */
+export function fillChooser({ operations, groups }) {
   const all = Object.entries(operations);
-  for (const group of GROUPS) {
+  for (const group of groups) {
     const members = all.filter(([, operation]) => operation.group === group);
     if (members.length > 0) list.append(section(group, members));
   }

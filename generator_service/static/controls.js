@@ -34,7 +34,7 @@ export const operation = () => catalog.operations[controls.operation.value];
 /** Fill in what the catalog lists. */
 export function fillControls(found) {
   catalog = found;
-  fillChooser(catalog.operations);
+  fillChooser(catalog);
   options(controls.encoding, catalog.encodings);
   for (const [name, words] of Object.entries(catalog.parameters)) {
     const hint = document.getElementById(`${name}-hint`);

@@ -14,7 +14,7 @@ from matstream.shared.errors import RefusedError, UserError, explain
 from matstream.trainer.recipes.recipe import Recipe
 
 RECIPES = Path(str(files("matstream.trainer") / "recipes"))
-BASES = ("base/published",)  # recipes extend them, but they are not recipes themselves
+BASES = ("base/published", "base/small")  # recipes extend them, but they are not recipes themselves
 
 
 def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[str, Recipe]:

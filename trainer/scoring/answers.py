@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from matstream.shared.files import written_aside
 from matstream.shared.scoring import by_tolerance, right, right_by_error, right_strictly, score
 from matstream.shared.spec import StreamSpec
-from matstream.shared.tasks import Task, tasks_of_samples
+from matstream.shared.tasks import Task, by_kind, tasks_of_samples
 from matstream.shared.wire import flat, from_batch, select
 from matstream.trainer.client import Client
 from matstream.trainer.learning.loader import StoppedError
@@ -130,12 +130,8 @@ def summaries(found: Sequence[Answers]) -> dict[str, Any]:
     """The summary of all answers, with `loss`, and in mixtures `by_operation` and `by_dimension`."""
     whole = summary(found)
     whole["loss"] = sum(part.loss for part in found) / sum(part.positions for part in found)
-    for name, key in (("by_operation", "operation"), ("by_dimension", "dimension")):
-        groups: dict[str, list[Answers]] = {}
-        for part in found:
-            groups.setdefault(getattr(part.task, key), []).append(part)
-        if len(groups) > 1:
-            whole[name] = {group: summary(parts) for group, parts in groups.items()}
+    for name, groups in by_kind((part.task, part) for part in found).items():
+        whole[name] = {group: summary(parts) for group, parts in groups.items()}
     return whole
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.shared.operation import Operation
-from matstream.shared.scoring import Scores, by_tolerance, right_by_error, right_strictly, score
+from matstream.shared.scoring import Scores, by_tolerance, distances, right_by_error, right_strictly, score
 from matstream.trainer.scoring.answers import Answers
 
 SAMPLES = 2_000  # that methods answer, of each task
@@ -30,6 +30,11 @@ class Part(NamedTuple):
     targets: Floats
     predictions: Floats | None = None
 
+    def first(self, count: int) -> "Part":
+        """The first samples of it."""
+        given = None if self.predictions is None else self.predictions[:count]
+        return Part(self.definition, self.inputs[:count], self.targets[:count], given)
+
 
 def baselines(found: Sequence[Answers]) -> list[dict[str, Any]]:
     """For each operation among a model's answers, what `compared` says."""
@@ -45,16 +50,12 @@ def compared(operation: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
     """The model, if there is one, every method of an operation with its steps, and the best constant answer,
     on the first SAMPLES of each part. Each is a record of `operation`, `method`, `steps`, `samples`, and of
     what `_scored` says of it."""
-    few = [part._replace(**{name: getattr(part, name)[:SAMPLES] for name in _given(part)}) for part in parts]
+    few = [part.first(SAMPLES) for part in parts]
     about = {"operation": operation, "samples": sum(len(part.inputs) for part in few)}
     return [
         about | {"method": method, "steps": steps} | _scored(few, answers)
         for method, steps, answers in _answered(few)
     ]
-
-
-def _given(part: Part) -> list[str]:
-    return ["inputs", "targets", *(["predictions"] if part.predictions is not None else [])]
 
 
 def _answered(parts: Sequence[Part]) -> Iterator[tuple[str, int, list[Floats]]]:
@@ -103,7 +104,7 @@ def _scored(parts: Sequence[Part], answers: Iterable[Floats]) -> dict[str, Any]:
             strict.append(right_strictly(part.definition, scores, part.inputs, part.targets, given))
             off = np.where(np.isfinite(given), given, 0.0) - part.targets
             squares += float(np.square(off).sum())
-        errors.append(np.where(np.isfinite(scores.l1) & (scores.l1 >= 0), scores.l1, np.inf))
+        errors.append(distances(scores))
         sizes += float(np.square(part.targets).sum())
     median = float(np.median(np.concatenate(errors)))
     return {
