@@ -142,7 +142,7 @@ def test_unread_streams_of_large_batches_share_a_bounded_memory(start_server, no
     outcome = f"at most {most - idle:.0f} MB, {after - idle:+.0f} MB left"
     note("large batches unread", times=6, outcome=outcome, seconds=time.monotonic() - closed)
     assert most - idle < 400
-    assert after - idle < 100
+    assert after - idle < 20
 
 
 @pytest.mark.long
