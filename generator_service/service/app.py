@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from matstream.generator_service import numerics, samples_json
 from matstream.generator_service.service import metrics, refusals
 from matstream.generator_service.service.access import Access, Door, client_of, listed
-from matstream.generator_service.service.bodies import CSV, JSON, parsed, read_body
+from matstream.generator_service.service.bodies import CSV, JSON, media_type, memory_of, parsed, read_body
 from matstream.generator_service.service.catalog import catalog
 from matstream.generator_service.service.limits import Limits, check_samples, check_stream
 from matstream.generator_service.service.open_streams import Slots, busy
@@ -157,11 +157,11 @@ def create_app() -> FastAPI:
     async def score(request: Request) -> Response:
         """Scores of predictions for the samples of a test split from `start` on, one for each prediction."""
         async with slots.one(client_of(request)) as slot:
-            await slots.take(slot, 4 * limits.max_body_bytes)  # a body, and what it is read into
-            content = await read_body(request, limits.max_body_bytes)
+            await slots.take(slot, memory_of(request, limits.max_body_bytes))
+            content = await read_body(request, limits.max_body_bytes, slot)
 
             def make() -> bytes:
-                predictions, fields = parsed(content, request.headers.get("content-type", ""))
+                predictions, fields = parsed(content, media_type(request))
                 query = read_query(ScoreQuery, request, fields)
                 spec, count = query.spec(), len(predictions.sizes)
                 rows = check_stream(limits, spec, count, None)

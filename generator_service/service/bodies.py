@@ -1,23 +1,32 @@
 """The body of POST /v1/score -> predictions: JSON, CSV, or an Arrow stream."""
 
 import asyncio
+import contextlib
 import io
 import json
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from matstream.generator_service.service.open_streams import Slot, busy
+from matstream.shared.arrow_bytes import ArrowBytes, WireError
 from matstream.shared.errors import Problem, RefusedError, first_line
 from matstream.shared.marking import Predictions
 from matstream.shared.wire import MEDIA_TYPE
 
 JSON, CSV = "application/json", "text/csv"
+_ENTRIES = pa.list_(pa.float64())
+_ROWS = pa.list_(_ENTRIES)
 READ_SECONDS = 60.0  # in which a body must have come
+# bytes of memory for a byte of a body, at most: JSON becomes Python's lists and floats first
+JSON_MEMORY, TABLE_MEMORY = 56, 36
 
 
 class Body(NamedTuple):
@@ -27,44 +36,67 @@ class Body(NamedTuple):
     fields: dict[str, Any]
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request. Raises RefusedError if it has more than `most` bytes, HTTPException (408) if it
-    does not come."""
-    refused = RefusedError(
-        [Problem("predictions", None, f"are more than {most} bytes: must be at most that in one request")]
-    )
-    if int(request.headers.get("content-length", "0")) > most:
-        raise refused
+def media_type(request: Request) -> str:
+    """What a body is written in, by its header."""
+    return (request.headers.get("content-type") or JSON).partition(";")[0].strip().lower()
+
+
+def memory_of(request: Request, most: int) -> int:
+    """Bytes of memory that a body of at most `most` bytes may need, and what it is read into.
+
+    Raises RefusedError if its headers say that it has more bytes or is compressed.
+    """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding != "identity":
+        raise _wrong(f"have Content-Encoding {coding!r}: must not be compressed")
+    told = request.headers.get("content-length")
+    size = most if told is None else int(told)
+    if size > most:
+        raise _too_large(most)
+    return size * (JSON_MEMORY if media_type(request) == JSON else TABLE_MEMORY)
+
+
+async def read_body(request: Request, most: int, slot: Slot) -> bytes:
+    """The body of a request.
+
+    Raises RefusedError if it has more than `most` bytes, HTTPException if it does not come: 408, or 503 if
+    meanwhile its slot went to another client.
+    """
     parts, size = [], 0
+    slot.awaited = monotonic()
     try:
         async with asyncio.timeout(READ_SECONDS):
             async for part in request.stream():
+                slot.awaited = monotonic()
                 size += len(part)
                 if size > most:
-                    raise refused
+                    raise _too_large(most)
                 parts.append(part)
     except TimeoutError:
         raise HTTPException(408, f"the body did not come within {READ_SECONDS:g} s") from None
+    except asyncio.CancelledError:
+        raise busy() from None
+    finally:
+        slot.awaited = None
     return b"".join(parts)
 
 
-def parsed(content: bytes, media_type: str) -> Body:
+def parsed(content: bytes, kind: str) -> Body:
     """Predictions as they are written in JSON, CSV (a prediction a row) or Arrow (a column `prediction`).
 
     Raises RefusedError, which says what is expected."""
-    kind = media_type.partition(";")[0].strip().lower()
     if kind == CSV:
         return Body(_from_csv(content), {})
     if kind == MEDIA_TYPE:
         return Body(_from_arrow(content), {})
-    if kind in (JSON, ""):
+    if kind == JSON:
         return _from_json(content)
     raise _wrong(f"are of media type {kind!r}: must be {JSON}, {CSV} or {MEDIA_TYPE}, by Content-Type")
 
 
 def _from_json(content: bytes) -> Body:
     try:
-        document = json.loads(content)
+        document = json.loads(content, parse_int=_number)
     except (ValueError, RecursionError) as error:
         raise _wrong(f"are not JSON: {first_line(error)}") from None
     fields: dict[str, Any] = {}
@@ -73,55 +105,94 @@ def _from_json(content: bytes) -> Body:
         document = document.get("predictions")
     if not isinstance(document, list) or not document:
         raise _wrong("must be a list of matrices, in JSON by itself or as `predictions` of an object")
-    try:
-        regular = np.array(document, dtype=np.float64)  # null is NaN
-    except (TypeError, ValueError, OverflowError):
-        regular = None
-    if regular is not None and regular.ndim > 1:
-        sizes = np.full(len(regular), regular[0].size)
-        return Body(Predictions(regular.reshape(-1), sizes), fields)
-    try:
-        each = [np.array(matrix, dtype=np.float64).reshape(-1) for matrix in document]
-    except (TypeError, ValueError, OverflowError):
-        raise _wrong("must be matrices: lists of rows of numbers, null for what is no number") from None
-    return Body(Predictions(np.concatenate(each), np.array([len(one) for one in each])), fields)
+    for type_ in (_ROWS, _ENTRIES):
+        with contextlib.suppress(pa.ArrowException):
+            return Body(_of_lists(pa.array(document, type_)), fields)
+    raise _wrong("must be matrices: lists of rows of numbers, null for what is no number")
+
+
+def _number(text: str) -> int | float:
+    """A whole number of JSON: one that float64 cannot hold exactly is rounded."""
+    return int(text) if len(text) <= 15 else float(text)
 
 
 def _from_csv(content: bytes) -> Predictions:
+    content = content.replace(b"\r\n", b"\n").strip()
+    if not content:
+        raise _wrong("are not CSV of numbers: there is none")
+    marks = np.frombuffer(content, np.uint8)
+    marks = marks[(marks == ord(",")) | (marks == ord("\n"))] == ord("\n")
+    sizes = np.diff(np.flatnonzero(marks), prepend=-1, append=len(marks))
     try:
+        # one number a line: what it reads columns into takes memory for each of them
         table = pyarrow.csv.read_csv(
-            io.BytesIO(content.rstrip() + b"\n"),  # a line without an end is no line to it
-            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=True, use_threads=False),
+            pa.BufferReader(content.replace(b",", b"\n") + b"\n"),
+            read_options=pyarrow.csv.ReadOptions(column_names=["entry"], use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
             convert_options=pyarrow.csv.ConvertOptions(
-                null_values=["", "nan", "NaN", "null", "None", "NA"], strings_can_be_null=True
+                column_types={"entry": pa.float64()}, null_values=["", "nan", "NaN", "null", "None", "NA"]
             ),
         )
-        columns = [pc.cast(column, pa.float64()) for column in table.columns]
     except pa.ArrowInvalid as error:
-        reason = f"are not CSV of numbers: {first_line(error)}"
+        reason = f"are not CSV of numbers: {first_line(error).rpartition(': ')[2]}"
         raise _wrong(
             f"{reason}; must be a prediction a line, its entries row by row, without a heading"
         ) from None
-    entries = np.stack([column.to_numpy() for column in columns], axis=1).astype(np.float64)
-    return Predictions(entries.reshape(-1), np.full(len(entries), entries.shape[1]))
+    return Predictions(table.column("entry").to_numpy(), sizes)
 
 
 def _from_arrow(content: bytes) -> Predictions:
+    # compressed, or of a type that needs no bytes for a value, a few bytes would become gigabytes
+    source = ArrowBytes(io.BytesIO(content), len(content))
     try:
-        table = pa.ipc.open_stream(content).read_all()
-        column = table.column("prediction").combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks)
+        column = pa.ipc.open_stream(pa.PythonFile(source, mode="r")).read_all().column("prediction")
+        column.validate(full=True)
+        if len(column) > len(content):
+            raise ValueError("a value takes no bytes")
+        column = pa.concat_arrays(column.chunks)
         if isinstance(column, pa.ExtensionArray):
             column = column.storage
         if pa.types.is_struct(column.type):  # matrices whose shapes vary, as in a stream
             column = column.field("data")
-        sizes = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-        entries = pc.cast(column.flatten(), pa.float64()).to_numpy(zero_copy_only=False)
-        return Predictions(np.asarray(entries, dtype=np.float64), np.asarray(sizes, dtype=np.int64))
-    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        reason = f"are no Arrow stream with a column `prediction` of lists of numbers: {first_line(error)}"
+        return _of_lists(column)
+    except (pa.ArrowException, WireError, OSError, KeyError, ValueError, TypeError) as error:
+        told = source.error or error
+        reason = f"are no Arrow stream with a column `prediction` of lists of numbers: {first_line(told)}"
         raise _wrong(reason) from None
+    finally:
+        source.error = None  # its traceback holds all that was read
+
+
+def _of_lists(column: pa.Array) -> Predictions:
+    """The predictions in an array of lists of entries, or of lists of rows. A null entry is NaN.
+
+    Raises TypeError for an array of something else.
+    """
+    if not _is_list(column.type):
+        raise TypeError(f"its type is {column.type}")
+    sizes, entries = _lengths(column), column.flatten()
+    while _is_list(entries.type):
+        ends = np.concatenate([[0], np.cumsum(_lengths(entries))])
+        last = np.cumsum(sizes)
+        sizes, entries = ends[last] - ends[last - sizes], entries.flatten()
+    if not (pa.types.is_integer(entries.type) or pa.types.is_floating(entries.type)):
+        raise TypeError(f"its type is {column.type}")
+    values = pc.cast(entries, pa.float64()).to_numpy(zero_copy_only=False)
+    return Predictions(values, sizes)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return isinstance(type_, pa.ListType | pa.LargeListType | pa.FixedSizeListType)
+
+
+def _lengths(lists: pa.Array) -> NDArray[np.int64]:
+    """How many values each list has; a null has none."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _too_large(most: int) -> RefusedError:
+    return _wrong(f"are more than {most} bytes: must be at most that in one request")
 
 
 def _wrong(reason: str) -> RefusedError:

@@ -11,29 +11,31 @@ from starlette.exceptions import HTTPException
 
 from matstream.generator_service.service import metrics
 
-SHORT_PATIENCE = 5.0  # seconds for a reader that takes nothing, while others want its slot or its memory
+SHORT_PATIENCE = (
+    5.0  # seconds for a client that takes or sends nothing, while others want its slot or its memory
+)
 _RETRY_BUSY = 1  # seconds after which a busy service may be asked again: streams end often
 _LOOK_AGAIN = 0.02  # seconds until a stream that waits for memory looks whether it is its turn
 
 
 @dataclass(eq=False)
 class Slot:
-    """One stream that is being made or sent."""
+    """One answer that is being made or sent, or whose predictions are being read."""
 
     client: str
     task: asyncio.Task[None]
     memory: int = 0  # bytes of the shared memory that it holds
-    offered: float | None = None  # when its reader was offered the bytes it has not yet taken (monotonic)
+    awaited: float | None = None  # since when its client is to take bytes, or to send them (monotonic)
 
     def stalled(self) -> bool:
-        """Whether its reader has taken nothing for SHORT_PATIENCE."""
-        return self.offered is not None and time.monotonic() - self.offered > SHORT_PATIENCE
+        """Whether its client has taken or sent nothing for SHORT_PATIENCE."""
+        return self.awaited is not None and time.monotonic() - self.awaited > SHORT_PATIENCE
 
 
 class Slots:
     """At most `most` streams at a time, whose batches share at most `memory` bytes.
 
-    One client may have all slots. If none is free, another client gets the slot of a reader that has stalled,
+    One client may have all slots. If none is free, another client gets the slot of one that has stalled,
     or else the newest slot of the client that has most, provided that this client keeps at least as many as
     the other then has: no client keeps more than its share while others want in.
     """
@@ -66,8 +68,8 @@ class Slots:
     async def take(self, slot: Slot, size: int) -> None:
         """Take `size` bytes of the shared memory, once the streams that waited before have theirs.
 
-        Only streams that hold no memory may wait, so that only readers decide when held memory is given back;
-        a reader that takes nothing is broken off while any stream waits.
+        Only streams that hold no memory may wait, so that only clients decide when held memory is given back;
+        one that takes or sends nothing is broken off while any stream waits.
         """
         assert slot.memory == 0
         self._line.append(slot)

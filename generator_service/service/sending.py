@@ -153,11 +153,11 @@ async def offered(buffers: Iterable[Any], slot: Slot) -> AsyncGenerator[bytes, N
     ready = perf_counter()
     try:
         for piece in _pieces(buffers):
-            slot.offered = monotonic()
+            slot.awaited = monotonic()
             yield piece
             await asyncio.sleep(0)  # other requests get their turn, and a reader that is gone is noticed
     finally:
-        slot.offered = None
+        slot.awaited = None
         metrics.send_wait_seconds.inc(perf_counter() - ready)
 
 

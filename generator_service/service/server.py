@@ -91,9 +91,11 @@ def worker_app(sources: Sequence[Source]) -> object:
 
 
 def _share_one_heap() -> None:
-    """Let all threads of this process, which must be those to come, allocate from one heap. By default glibc's
-    malloc gives each thread its own, and malloc_trim leaves at the end of every heap but the first up to twice
-    the size of the largest array."""
+    """Let all threads still to come allocate from one heap.
+
+    By default glibc's malloc gives each thread its own, and malloc_trim leaves at the end of every heap but
+    the first up to twice the size of the largest array.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 1)

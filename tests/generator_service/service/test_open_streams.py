@@ -15,7 +15,7 @@ async def stream(slots, client, held, size=0, stalls=False):
         if size:
             await slots.take(slot, size)
         if stalls:
-            slot.offered = time.monotonic()
+            slot.awaited = time.monotonic()
         held.append(client)
         try:
             await asyncio.sleep(60)

@@ -1,8 +1,13 @@
 """POST /v1/score: anyone's predictions, by their address."""
 
+import gzip
 import io
 import socket
+import struct
+import subprocess
+import sys
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -148,10 +153,12 @@ def test_the_ceiling_is_that_of_the_encoding(client):
         (FIVE, b"[" * 100_000, "application/json", "predictions", "are not JSON"),
         (FIVE, b'[["one"]]', "application/json", "predictions", "must be matrices"),
         (FIVE, b'[[1e999, {"a": 1}]]', "application/json", "predictions", "must be matrices"),
-        (FIVE, b"[[1" + b"0" * 400 + b"]]", "application/json", "predictions", "must be matrices"),
+        (FIVE, b"[[1" + b"0" * 9000 + b"]]", "application/json", "predictions", "has 1 numbers: must have 5"),
+        (FIVE, b"[[true, {}]]", "application/json", "predictions", "must be matrices"),
+        (FIVE, b"[null]", "application/json", "predictions", "has 0 numbers: must have 5"),
         (FIVE, b"\xff\xfe", "application/json", "predictions", "are not JSON"),
         (FIVE, b"1,2,3,4,x", "text/csv", "predictions", "are not CSV of numbers"),
-        (FIVE, b"1,2,3,4,5\n1", "text/csv", "predictions", "are not CSV of numbers"),
+        (FIVE, b"1,2,3,4,5\n1", "text/csv", "predictions", "sample 1 has 1 numbers: must have 5"),
         (FIVE, b"", "text/csv", "predictions", "are not CSV of numbers"),
         (FIVE, b"1,2,3", "text/csv", "predictions", "sample 0 has 3 numbers"),
         (FIVE, b"nothing", MEDIA_TYPE, "predictions", "are no Arrow stream"),
@@ -170,14 +177,106 @@ def test_what_cannot_be_scored_is_refused_with_its_field(client, params, content
     assert reason in message
 
 
-def test_an_arrow_stream_needs_a_column_of_lists_of_numbers(client):
-    for column in (pa.array([1.0]), pa.array([["a"]]), pa.array([[[1.0]]])):
-        table = pa.table({"prediction": column})
-        sink = io.BytesIO()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        field, message = problem(post(client, FIVE, sink.getvalue(), MEDIA_TYPE))
-        assert (field, "are no Arrow stream with a column `prediction`" in message) == ("predictions", True)
+def written(column, **options):
+    table = pa.table({"prediction": column})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+NOTHING = pa.nulls(10**9)
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "reason"),
+    [
+        (pa.array([1.0]), {}, "its type is double"),
+        (pa.array([["a"]]), {}, "its type is list<item: string>"),
+        (pa.array([{"data": 1}]), {}, "its type is int64"),
+        (pa.array([{"rows": [1]}]), {}, "data"),
+        (pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1.0]])), {}, "its type is dictionary"),
+        # a few bytes that would become gigabytes
+        (pa.array([[0.0] * 10**6]), {"compression": "zstd"}, "a message is compressed"),
+        (
+            pa.ListArray.from_arrays(pa.array([0, 10**9], pa.int32()), NOTHING),
+            {},
+            "its type is list<item: null>",
+        ),
+        (pa.FixedSizeListArray.from_arrays(NOTHING, 5), {}, "a value takes no bytes"),
+    ],
+)
+def test_an_arrow_stream_needs_a_column_of_lists_of_numbers(client, column, options, reason):
+    field, message = problem(post(client, FIVE, written(column, **options), MEDIA_TYPE))
+    assert field == "predictions"
+    assert "are no Arrow stream with a column `prediction` of lists of numbers" in message
+    assert reason in message
+
+
+def test_an_arrow_stream_whose_lists_lie_beyond_its_bytes_is_refused(client):
+    content = written(pa.array([[1.0] * 5] * 2))
+    offsets = struct.pack("<3i", 0, 5, 10)
+    assert content.count(offsets) == 1
+    field, message = problem(
+        post(client, FIVE, content.replace(offsets, struct.pack("<3i", 0, 5, 10**9)), MEDIA_TYPE)
+    )
+    assert (field, "are no Arrow stream" in message) == ("predictions", True)
+
+
+def test_rows_of_entries_are_read_like_entries(client):
+    spec = {"operation": "transpose", "dim": "3", "cols": "2"}
+    targets = targets_of(spec, 7)
+    rows = post(client, spec, written(pa.array(targets.tolist())), MEDIA_TYPE).json()
+    assert rows["accuracy"]["0.05"] == 1
+    assert rows == client.post("/v1/score", params=spec, json=targets.tolist()).json()
+    assert rows == client.post("/v1/score", params=spec, json=targets.reshape(7, 6).tolist()).json()
+
+
+PEAK = """
+import resource, sys
+from matstream.generator_service.service.bodies import JSON_MEMORY, TABLE_MEMORY, parsed
+
+part, kind = sys.argv[1].encode(), sys.argv[2]
+json = kind == "application/json"
+content = part * (2**22 // len(part))
+content = b"[" + content[:-1] + b"]" if json else content
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+parsed(content, kind)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+assert peak * 1024 < (JSON_MEMORY if json else TABLE_MEMORY) * len(content), peak * 1024 / len(content)
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ("[],", "application/json"),
+        ("[1],[],", "application/json"),
+        ("[[1.5]],", "application/json"),
+        ("1\n", "text/csv"),
+        ("1,", "text/csv"),
+        (",", "text/csv"),
+    ],
+)
+def test_a_body_is_read_in_the_memory_that_is_set_aside_for_it(part, kind):
+    subprocess.run([sys.executable, "-c", PEAK, part, kind], check=True)
+
+
+def test_who_stalls_in_the_middle_of_a_body_makes_room_for_others(start_server):
+    server = start_server(MATSTREAM_MAX_STREAMS="1")
+    address = urlsplit(server.url)
+    head = b"POST /v1/score?operation=eigenvalues&dim=5 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(head + b"[[1")
+        body, begun = targets_of(FIVE, 2).tolist(), time.monotonic()
+        answers = []
+        while not answers or (answers[-1] != 200 and time.monotonic() < begun + 30):
+            time.sleep(0.2)
+            answer = httpx.post(f"{server.url}/v1/score", params=FIVE, json=body, trust_env=False)
+            answers.append(answer.status_code)
+        assert (answers[0], answers[-1]) == (503, 200)
+        connection.settimeout(10)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 503")
 
 
 def test_a_body_over_the_limit_is_refused_whether_its_length_is_told_or_not(start_server):
@@ -192,6 +291,12 @@ def test_a_body_over_the_limit_is_refused_whether_its_length_is_told_or_not(star
         )
         untold = (b"x" * 900 for _ in range(5))  # sent in chunks
         assert problem(client.post("/v1/score", params=FIVE, content=untold))[0] == "predictions"
+
+
+def test_a_compressed_body_is_refused(client):
+    content = gzip.compress(b"[[1, 2, 3, 4, 5]]")
+    answer = client.post("/v1/score", params=FIVE, content=content, headers={"Content-Encoding": "gzip"})
+    assert problem(answer)[1] == "predictions: have Content-Encoding 'gzip': must not be compressed"
 
 
 def test_the_work_of_scoring_is_bounded_as_that_of_a_stream(start_server):
