@@ -11,7 +11,7 @@ from matstream.samples import batches_of, read_address
 from matstream.shared import scoring
 from matstream.shared.arrays import real_numbers
 from matstream.shared.encodings import by_name
-from matstream.shared.marking import Predictions, mark
+from matstream.shared.marking import Marks, Predictions
 from matstream.shared.spec import StreamSpec
 
 
@@ -105,16 +105,21 @@ def _of_test_split(
     generator: str | Sequence[str] | None,
     fields: dict[str, Any],
 ) -> Scored:
-    each = [real_numbers(matrix, "predictions").reshape(-1) for matrix in predictions]
+    each = [real_numbers(matrix, "predictions") for matrix in predictions]
     if not each:
         raise ValueError("predictions: must be at least one")
-    given = Predictions(np.concatenate(each), np.array([len(entries) for entries in each]))
+    rows = np.array([len(matrix) for matrix in each]) if all(matrix.ndim == 2 for matrix in each) else None
+    entries = np.concatenate([matrix.reshape(-1) for matrix in each])
+    given = Predictions(entries, np.array([matrix.size for matrix in each]), rows)
     spec, samples = read_address(operation, fields, seed=seed, split="test", start=start, count=len(each))
-    found, errors = mark(spec, batches_of(spec, samples, generator), given, by_name("P1000"))
+    marks = Marks(spec, given, by_name("P1000"))
+    for batch in batches_of(spec, samples, generator):
+        marks.add(batch)
+    found = marks.summary()
     return Scored(
         found["accuracy"],
         found["accuracy_strict"],
-        errors,
+        marks.errors,
         found["invalid"],
         found["ceiling"],
         found["largest_residual"],

@@ -165,14 +165,16 @@ def read_mixture(value: Any, names: Collection[str]) -> Mixture:
     if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(a, str) for a in given):
         raise ValueError(f"must be {allowed}")
     weights: dict[str, int] = {}
+    weighted: set[str] = set()
     for part in (part for each in given for part in each.split(",")):
         name, colon, weight = part.partition(":")
         if name not in names:
             raise ValueError(f"must be {allowed}, separated by commas")
         if colon and not (re.fullmatch(r"[0-9]{1,7}", weight) and 1 <= int(weight) <= MAX_WEIGHT):
             raise ValueError(f'must have whole numbers from 1 to {MAX_WEIGHT} as weights, like "{name}:3"')
-        if colon and name in weights:
+        if name in weights and (colon or name in weighted):
             raise ValueError(f"must name {name} once")
+        weighted |= {name} if colon else set()
         weights[name] = int(weight or 1)
     if not weights:
         raise ValueError(f"must be {allowed}")
@@ -195,9 +197,10 @@ def _mixture(
 def _read_structure(value: Any) -> str:
     given = parts(value) if isinstance(value, str) else []
     composed = ", ".join(COMPOSED)
+    never = ", ".join(sorted(set(STRUCTURES) - set(BASES)))
     allowed = (
         f"must be one of {', '.join(structures())}, or condition-κ with κ from 1 to {MAX_CONDITION:g}; "
-        f"{composed} may be followed by a colon and one of the others"
+        f"{composed} may be followed by a colon and another, but not by {never}"
     )
     if not 1 <= len(given) <= MAX_DEPTH:
         raise ValueError(allowed)

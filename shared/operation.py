@@ -138,6 +138,8 @@ class Operation:
     needs: Literal["general", "square", "symmetric", "positive"] = "general"
     invertible: bool = False  # whether inputs must be invertible: always singular structures are refused
     spare_rows: int | None = None  # how many more rows than columns inputs have at least, if that matters
+    least: int = 1  # rows and columns that inputs have at least
+    noiseless: bool = False  # whether a spec may not ask for noise
     # the structures that come with matstream and that inputs may have, the first by default; (): all
     structures: tuple[str, ...] = ()
     # what of inputs (B, m, w) is sent, if the target is computed from more than that

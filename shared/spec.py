@@ -19,6 +19,7 @@ from matstream.shared.fields import (
     Count,
     Dim,
     Index,
+    IntRange,
     Magnitude,
     Noise,
     Operations,
@@ -117,6 +118,7 @@ class StreamSpec(BaseModel):
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
         self._dims_fit()
+        self._noise_fits()
         self._spectrum_fits()
         self._structure_fits()
         return self
@@ -130,17 +132,34 @@ class StreamSpec(BaseModel):
         if self.cols is not None and square:
             raise conflict("cols", plain(self.cols), f"is not for {', '.join(square)}: square matrices only")
         spare = self.dim.low - (self.cols or self.dim).high if self.cols else 0
+        for field, dims in (("dim", self.dim), ("cols", self.cols)):
+            for name, operation in self.operations.items():
+                if dims is not None and dims.low < operation.least:
+                    raise conflict(field, plain(dims), f"must be at least {operation.least} for {name}")
         for name, operation in self.operations.items():
             if operation.spare_rows is not None and spare < operation.spare_rows:
                 least = "more rows than" if operation.spare_rows else "at least as many rows as"
+                if self.cols is None:
+                    raise conflict("cols", None, f"must be given for {name}, which takes {least} columns")
                 reason = f"does not fit {name} and dim={plain(self.dim)}: it takes {least} columns"
                 raise conflict("cols", plain(self.cols), reason)
+
+    def _noise_fits(self) -> None:
+        hidden = self._named(lambda operation: operation.noiseless)
+        if self.noise and hidden:
+            reason = f"is not for {', '.join(hidden)}: it would fill the hidden entries"
+            raise conflict("noise", self.noise, reason)
 
     def _spectrum_fits(self) -> None:
         positive = self._named(lambda operation: operation.positive)
         if self.spectrum != SEMICIRCLE:
             if not self._named(lambda operation: operation.symmetric):
-                fitting = [name for name, a in operations().items() if a.symmetric and not a.structures]
+                positive_only = set(self.spectrum) <= set(POSITIVE_SPECTRA)
+                fitting = [
+                    name
+                    for name, a in operations().items()
+                    if a.symmetric and not a.structures and (positive_only or not a.positive)
+                ]
                 raise conflict("spectrum", plain(self.spectrum), f"is only for {', '.join(fitting)}")
             if self.structure != "none":
                 reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
@@ -187,6 +206,9 @@ class StreamSpec(BaseModel):
                 return f"is not for {', '.join(names)}: {why}"
         if has.square and self.cols is not None:
             return "takes square matrices only: leave out cols"
+        most = self.scale.high if isinstance(self.scale, IntRange) else self.scale
+        if has.whole and most * min(self.extreme_dims()[1]) > 2**53:
+            return f"cannot have scale={plain(self.scale)}: its whole numbers would not be exact"
         ranges = [dims for dims in (self.dim, self.cols) if dims is not None and has.divided]
         for size in (size for dims in ranges for size in range(dims.low, dims.high + 1)):
             prime = prime_within(self.structure, size)

@@ -22,12 +22,13 @@ class Rules:
     singular: bool = False  # its matrices have no inverse
     base: bool = False  # it is made of matrices of another structure, which may be named
     divided: bool = False  # its dimensions must have divisors
+    whole: bool = False  # its entries are whole numbers
 
 
 _RULES = {
     "banded": Rules(),
     "block_diagonal": Rules(base=True),
-    "chosen_rank": Rules(singular=True),
+    "chosen_rank": Rules(singular=True, whole=True),
     "circulant": Rules(square=True),
     "covariance": Rules(square=True, positive=True),
     "kronecker": Rules(base=True, divided=True),
@@ -39,7 +40,7 @@ _RULES = {
     "none": Rules(),
     "orthogonal": Rules(symmetric=False),
     "toeplitz": Rules(),
-    "whole_numbers": Rules(),
+    "whole_numbers": Rules(whole=True),
 }
 _CONDITIONED = Rules(positive=True)
 
@@ -73,6 +74,7 @@ def rules(structure: str) -> Rules:
         positive=inner.positive,
         singular=inner.singular,
         divided=own.divided or inner.divided,
+        whole=inner.whole,
     )
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, StreamingResponse
@@ -20,7 +21,7 @@ from matstream.generator_service.service import metrics, refusals
 from matstream.generator_service.service.access import Access, Door, client_of, listed
 from matstream.generator_service.service.bodies import CSV, JSON, media_type, memory_of, parsed, read_body
 from matstream.generator_service.service.catalog import catalog
-from matstream.generator_service.service.limits import Limits, check_samples, check_stream
+from matstream.generator_service.service.limits import Limits, check_samples, check_scores, check_stream
 from matstream.generator_service.service.open_streams import Slots, busy
 from matstream.generator_service.service.queries import (
     NoQuery,
@@ -39,11 +40,11 @@ from matstream.generator_service.service.sending import (
     return_memory,
     unchanged,
 )
-from matstream.generator_service.stream import batches, generate
+from matstream.generator_service.stream import generate, makers
 from matstream.shared.encodings import by_name
 from matstream.shared.errors import Problem, RefusedError
-from matstream.shared.marking import mark
-from matstream.shared.spec import SampleRange, StreamSpec
+from matstream.shared.marking import Marks
+from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import MEDIA_TYPE, WIRE_VERSION, schema
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -160,17 +161,22 @@ def create_app() -> FastAPI:
             await slots.take(slot, memory_of(request, limits.max_body_bytes))
             content = await read_body(request, limits.max_body_bytes, slot)
 
-            def make() -> bytes:
-                predictions, fields = parsed(content, media_type(request))
+            def add(make: Callable[[], pa.RecordBatch]) -> None:
+                marks.add(make())
+
+            async with _given_up_without_client(request):
+                read = computing.submit(parsed, content, media_type(request))
+                predictions, fields = await asyncio.wrap_future(read)
                 query = read_query(ScoreQuery, request, fields)
                 spec, count = query.spec(), len(predictions.sizes)
-                rows = check_stream(limits, spec, count, None)
-                samples = SampleRange(seed=query.seed, split="test", start=query.start, count=count)
-                found, _ = mark(spec, batches(spec, samples, rows), predictions, by_name(query.encoding))
-                about = {"spec": spec.fields(), **samples.model_dump(), "encoding": query.encoding}
-                return samples_json.legible(about | found).encode()
-
-            return Response(await asyncio.wrap_future(computing.submit(make)), media_type="application/json")
+                rows = check_scores(limits, spec, count)
+                samples = query.samples(count)
+                marks = Marks(spec, predictions, by_name(query.encoding))
+                for batch in makers(spec, samples, rows):  # one at a time, so that others get their turn
+                    await asyncio.wrap_future(computing.submit(add, batch))
+                found = await asyncio.wrap_future(computing.submit(marks.summary))
+            about = {"spec": spec.fields(), **samples.model_dump(), "encoding": query.encoding}
+            return Response(samples_json.legible(about | found).encode(), media_type="application/json")
 
     @v1.head("/catalog", include_in_schema=False)
     @v1.get("/catalog")
@@ -250,16 +256,23 @@ async def _begun(
     until then gets an answer of its own. The answer is given up if its client leaves, or if its slot goes to
     another client."""
     await held.enter_async_context(aclosing(pieces))
+    async with _given_up_without_client(request):
+        await anext(pieces)
+    return pieces
+
+
+@asynccontextmanager
+async def _given_up_without_client(request: Request) -> AsyncIterator[None]:
+    """What is awaited within is given up if the client leaves, or if its slot goes to another client."""
     task = asyncio.current_task()
     assert task is not None
     leaving = asyncio.create_task(_cancelled_without_client(task, request))
     try:
-        await anext(pieces)
+        yield
     except asyncio.CancelledError:
         raise busy() from None
     finally:
         leaving.cancel()
-    return pieces
 
 
 async def _cancelled_without_client(task: asyncio.Task[Any], request: Request) -> None:

@@ -86,12 +86,16 @@ def parsed(content: bytes, kind: str) -> Body:
 
     Raises RefusedError, which says what is expected."""
     if kind == CSV:
-        return Body(_from_csv(content), {})
-    if kind == MEDIA_TYPE:
-        return Body(_from_arrow(content), {})
-    if kind == JSON:
-        return _from_json(content)
-    raise _wrong(f"are of media type {kind!r}: must be {JSON}, {CSV} or {MEDIA_TYPE}, by Content-Type")
+        body = Body(_from_csv(content), {})
+    elif kind == MEDIA_TYPE:
+        body = Body(_from_arrow(content), {})
+    elif kind == JSON:
+        body = _from_json(content)
+    else:
+        raise _wrong(f"are of media type {kind!r}: must be {JSON}, {CSV} or {MEDIA_TYPE}, by Content-Type")
+    if not len(body.predictions.sizes):
+        raise _wrong("are none: must be at least one")
+    return body
 
 
 def _from_json(content: bytes) -> Body:
@@ -105,10 +109,14 @@ def _from_json(content: bytes) -> Body:
         document = document.get("predictions")
     if not isinstance(document, list) or not document:
         raise _wrong("must be a list of matrices, in JSON by itself or as `predictions` of an object")
+    column = None
     for type_ in (_ROWS, _ENTRIES):
         with contextlib.suppress(pa.ArrowException):
-            return Body(_of_lists(pa.array(document, type_)), fields)
-    raise _wrong("must be matrices: lists of rows of numbers, null for what is no number")
+            column = pa.array(document, type_)
+            break
+    if column is None:
+        raise _wrong("must be matrices: lists of rows of numbers, null for what is no number")
+    return Body(_of_lists(column), fields)
 
 
 def _number(text: str) -> int | float:
@@ -153,6 +161,8 @@ def _from_arrow(content: bytes) -> Predictions:
         if isinstance(column, pa.ExtensionArray):
             column = column.storage
         if pa.types.is_struct(column.type):  # matrices whose shapes vary, as in a stream
+            if column.type.get_field_index("data") < 0:
+                raise TypeError(f"its type is {column.type}")
             column = column.field("data")
         return _of_lists(column)
     except (pa.ArrowException, WireError, OSError, KeyError, ValueError, TypeError) as error:
@@ -170,15 +180,20 @@ def _of_lists(column: pa.Array) -> Predictions:
     """
     if not _is_list(column.type):
         raise TypeError(f"its type is {column.type}")
-    sizes, entries = _lengths(column), column.flatten()
-    while _is_list(entries.type):
-        ends = np.concatenate([[0], np.cumsum(_lengths(entries))])
-        last = np.cumsum(sizes)
-        sizes, entries = ends[last] - ends[last - sizes], entries.flatten()
+    sizes, entries, rows = _lengths(column), column.flatten(), None
+    if _is_list(entries.type):
+        rows, each = sizes, _lengths(entries)
+        last = np.cumsum(rows)
+        whose = np.repeat(np.arange(len(rows)), rows)
+        uneven = np.flatnonzero(each != each[(last - rows)[whose]])
+        if len(uneven):
+            raise _wrong(f"must be matrices: the rows of number {whose[uneven[0]]} differ in length")
+        ends = np.concatenate([[0], np.cumsum(each)])
+        sizes, entries = ends[last] - ends[last - rows], entries.flatten()
     if not (pa.types.is_integer(entries.type) or pa.types.is_floating(entries.type)):
         raise TypeError(f"its type is {column.type}")
-    values = pc.cast(entries, pa.float64()).to_numpy(zero_copy_only=False)
-    return Predictions(values, sizes)
+    values = pc.cast(entries, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return Predictions(values, sizes, rows)
 
 
 def _is_list(type_: pa.DataType) -> bool:
@@ -192,7 +207,9 @@ def _lengths(lists: pa.Array) -> NDArray[np.int64]:
 
 
 def _too_large(most: int) -> RefusedError:
-    return _wrong(f"are more than {most} bytes: must be at most that in one request")
+    return _wrong(
+        f"are more than {most} bytes: must be at most that in one request; send them in parts, by start"
+    )
 
 
 def _wrong(reason: str) -> RefusedError:

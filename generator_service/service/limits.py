@@ -21,6 +21,7 @@ _ORTHOGONAL = 35  # a QR decomposition, over m·n
 _CONDITION = 85  # two of them and a product
 _WORD = 10  # drawing a uniform and shaping it
 
+SCORE_SECONDS = 60.0  # of work for the samples that a request's predictions are compared with
 _BATCH_SECONDS = 0.1  # of work in a batch, for which the end of a stream or of the service may have to wait
 
 
@@ -43,6 +44,13 @@ class Limits(BaseSettings):
     max_json_numbers: Annotated[int, *whole(1, 10**9)] = Field(
         200_000, description="most numbers in an answer of /v1/samples"
     )
+
+
+def check_scores(limits: Limits, spec: StreamSpec, count: int) -> int:
+    """As check_stream, for an answer that comes only once all samples are made: that its client has left is
+    not noticed until then."""
+    seconds = min(limits.max_seconds, SCORE_SECONDS)
+    return check_stream(limits.model_copy(update={"max_seconds": seconds}), spec, count, None)
 
 
 def check_stream(limits: Limits, spec: StreamSpec, count: int, batch_rows: int | None) -> int:

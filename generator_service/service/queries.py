@@ -13,7 +13,7 @@ from matstream.generator_service.samples_json import MAX_JSON_SAMPLES
 from matstream.generator_service.service import refusals
 from matstream.shared.encodings import ENCODINGS
 from matstream.shared.errors import Problem, RefusedError, explain
-from matstream.shared.fields import Index, whole
+from matstream.shared.fields import MAX_INDEX, Index, whole
 from matstream.shared.spec import SampleRange, StreamSpec
 
 MAX_BATCH_ROWS = 65536
@@ -63,6 +63,13 @@ class ScoreQuery(StreamSpec):
     encoding: Annotated[str, AfterValidator(_known_encoding), _encoding_schema] = Field(
         "P1000", description="The encoding whose rounding sets the ceiling."
     )
+
+    def samples(self, count: int) -> SampleRange:
+        """The samples that are answered. Raises RefusedError if there are not so many."""
+        if self.start + count > MAX_INDEX:
+            allowed = f"start + count must be at most {MAX_INDEX}, and there are {count} predictions"
+            raise RefusedError([Problem("start", self.start, allowed)])
+        return SampleRange(seed=self.seed, split="test", start=self.start, count=count)
 
 
 PARAMETERS = {*StreamQuery.model_fields, *SamplesQuery.model_fields, *ScoreQuery.model_fields}

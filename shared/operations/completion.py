@@ -34,6 +34,7 @@ OPERATION = Operation(
     target_form="A (m×n)",
     parts=lambda m, n: (Part("A", m, n),),
     structures=("masked",),
+    noiseless=True,
     target=_completed,
     residual_bound=1e-10,
     cost=cubic(180),

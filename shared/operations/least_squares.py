@@ -15,7 +15,8 @@ from matstream.shared.operations.inverse import BOUND, LARGEST
 def _least_squares(inputs: Floats) -> Answers:
     """x (B, n, 1) of [A b] (B, m, n+1) (LAPACK geqrf, gesv).
 
-    Residual: the step of one iterative refinement, max|R⁻¹Qᵀ(b−Ax)| / max|x|, A = QR.
+    Residual: the step of one iterative refinement, max|R⁻¹R⁻ᵀAᵀ(b−Ax)| / max|x|, A = QR. It estimates the
+    error of x relative to max|x|.
     """
     n = inputs.shape[2] - 1
     x, step = lapack.solve(_solved, inputs, [(n, 1), (n, 1)])
@@ -27,7 +28,8 @@ def _solved(joined: Floats) -> tuple[Floats, Floats]:
     q, r = np.linalg.qr(a)
     qt = q.swapaxes(1, 2)
     x = np.linalg.solve(r, qt @ b)
-    return x, np.linalg.solve(r, qt @ (b - a @ x))
+    gradient = a.swapaxes(1, 2) @ (b - a @ x)  # not by Q, whose error it would not see
+    return x, np.linalg.solve(r, np.linalg.solve(r.swapaxes(1, 2), gradient))
 
 
 OPERATION = Operation(

@@ -17,7 +17,8 @@ def _square_root(inputs: Floats) -> Answers:
     """X = A^½ (B, n, n) of symmetric A (B, n, n) (LAPACK syevd); NaN where an eigenvalue is below 0.
 
     Residual: e / √(λ₁λₖ), where e = ‖AQ−QΛ‖_F + ‖A‖_F max|QᵀQ−I|, and λ₁ and λₖ are the largest and the
-    smallest eigenvalue that is not 0. It bounds the error of X relative to ‖X‖₂.
+    smallest eigenvalue that is not 0. It bounds the error of X relative to ‖X‖₂ where the eigenvalues that
+    are sent as 0, up to ROUNDING λ₁, are truly 0, as those of a matrix of low rank are.
     """
     with np.errstate(invalid="ignore"):
         targets, values, error = of_symmetric(np.sqrt, inputs)

@@ -54,8 +54,8 @@ def _gradient_descent(inputs: Floats, steps: int) -> Floats:
 
 
 def _ridge(inputs: Floats, steps: int) -> Floats:
-    """The mean of what is asked for, given the examples: ridge regression with the variance of the noise, for
-    weights of variance 1."""
+    """Ridge regression with the variance of the noise, for weights of variance 1: if these are normal, the
+    mean of what is asked for, given the examples."""
     x, y, query = _parts(inputs)
     features = x.shape[2]
     noise = NOISE**2 * np.mean(np.square(x), axis=(1, 2), keepdims=True) * features
@@ -75,6 +75,7 @@ OPERATION = Operation(
     target_form="the y of the last row (1×1)",
     parts=lambda m, n: (Part("y", 1, 1),),
     structures=("linear_model",),
+    least=2,
     shown=_shown,
     target=_answer,
     residual_bound=0.0,

@@ -401,8 +401,31 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
     [
         (
             {"operation": "least_squares"},
-            "cols: does not fit least_squares and dim=5: it takes more rows than columns",
+            "cols: must be given for least_squares, which takes more rows than columns",
         ),
+        (
+            {"operation": "least_squares", "cols": 5},
+            "cols=5: does not fit least_squares and dim=5: it takes more rows than columns",
+        ),
+        (
+            {"operation": "regression", "dim": "1-3", "cols": 2},
+            "dim='1-3': must be at least 2 for regression",
+        ),
+        (
+            {"operation": "completion", "noise": 0.1},
+            "noise=0.1: is not for completion: it would fill the hidden entries",
+        ),
+        (
+            {"operation": "rank", "scale": 1e20},
+            "structure='chosen_rank': cannot have scale=1e+20: its whole numbers would not be exact",
+        ),
+        (
+            {"operation": "trace", "spectrum": "laplace"},
+            "spectrum='laplace': is only for eigenvalues, eigenvectors, matrix_exponential, "
+            "symmetric_inverse",
+        ),
+        ({"operation": "add,add:2"}, "operation='add,add:2': must name add once"),
+        ({"operation": "add:1,add"}, "operation='add:1,add': must name add once"),
         (
             {"operation": "qr", "cols": "2-6"},
             "cols='2-6': does not fit qr and dim=5: it takes at least as many rows as columns",

@@ -1,15 +1,16 @@
 """The recipes that come with matstream, as a table."""
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from matstream.trainer.recipes.reading import load_recipe, recipe_names
 
 
 def recipes() -> None:
     """List the recipes that come with matstream."""
+    names = recipe_names()
     table = Table(
-        "recipe",
+        Column("recipe", min_width=max(map(len, names))),  # to be copied, so never cut
         "operation",
         "dim",
         "samples",
@@ -18,7 +19,7 @@ def recipes() -> None:
         header_style="bold",
         pad_edge=False,
     )
-    for name in recipe_names():
+    for name in names:
         _, recipe = load_recipe(name, {})
         fields, tokens = recipe.stream.spec().fields(), recipe.tokens
         operation = fields["operation"] if "," not in fields["operation"] else "several"

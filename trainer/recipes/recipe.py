@@ -2,9 +2,17 @@
 
 import itertools
 import math
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from matstream.shared.encodings import ENCODINGS, Encoding, by_name
 from matstream.shared.errors import conflict, explain
@@ -158,6 +166,13 @@ class Recipe(_Section):
     fetch: FetchSection = FetchSection()
 
     _streams: tuple[StreamSection, ...] = PrivateAttr()
+
+    @field_validator("curriculum", mode="before")
+    @classmethod
+    def _tables(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not all(isinstance(a, dict | Stage) for a in value):
+            raise ValueError("must be tables, each of which begins with [[curriculum]]")
+        return value
 
     @property
     def streams(self) -> tuple[StreamSection, ...]:

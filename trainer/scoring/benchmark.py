@@ -30,9 +30,10 @@ def benchmark(folder: Path, urls: Sequence[str] | None) -> None:
     sets = [found for found in benchmark_sets() if _can_answer(model, found)]
     if not sets:
         fields = model.recipe.stream.fields()
+        size = "×".join(str(fields[name]) for name in ("dim", "cols") if name in fields)
         raise UserError(
-            f"{folder} was trained on {fields['operation']} of dimension {fields['dim']}: no test set of "
-            "docs/benchmark.md has such problems"
+            f"{folder} was trained on {fields['operation']} of dimension {size}: no test set of "
+            "docs/benchmark.md has such problems, in numbers that its encodings can write"
         )
     with generators(urls, []) as found, Client(found) as client:
         rows = [_row(model, folder, one, client) for one in sets]

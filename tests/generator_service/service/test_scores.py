@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import re
 import socket
 import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
@@ -155,7 +157,11 @@ def test_the_ceiling_is_that_of_the_encoding(client):
         (FIVE, b'[[1e999, {"a": 1}]]', "application/json", "predictions", "must be matrices"),
         (FIVE, b"[[1" + b"0" * 9000 + b"]]", "application/json", "predictions", "has 1 numbers: must have 5"),
         (FIVE, b"[[true, {}]]", "application/json", "predictions", "must be matrices"),
-        (FIVE, b"[null]", "application/json", "predictions", "has 0 numbers: must have 5"),
+        (FIVE, b"[null]", "application/json", "predictions", "has 0 numbers in 0 rows: must have 5"),
+        (FIVE, b"[[[1,2,3,4,5]]]", "application/json", "predictions", "has 5 numbers in 1 rows: must"),
+        (FIVE, b"[[[1,2],[3]]]", "application/json", "predictions", "rows of number 0 differ in length"),
+        (FIVE | {"start": str(2**63 - 1)}, b"[[1]]", "application/json", "start", "start + count must be at"),
+        (FIVE, b"2020-01-01,2,3,4,5", "text/csv", "predictions", "invalid value '2020-01-01'"),
         (FIVE, b"\xff\xfe", "application/json", "predictions", "are not JSON"),
         (FIVE, b"1,2,3,4,x", "text/csv", "predictions", "are not CSV of numbers"),
         (FIVE, b"1,2,3,4,5\n1", "text/csv", "predictions", "sample 1 has 1 numbers: must have 5"),
@@ -194,7 +200,7 @@ NOTHING = pa.nulls(10**9)
         (pa.array([1.0]), {}, "its type is double"),
         (pa.array([["a"]]), {}, "its type is list<item: string>"),
         (pa.array([{"data": 1}]), {}, "its type is int64"),
-        (pa.array([{"rows": [1]}]), {}, "data"),
+        (pa.array([{"rows": [1]}]), {}, "its type is struct<rows"),
         (pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1.0]])), {}, "its type is dictionary"),
         # a few bytes that would become gigabytes
         (pa.array([[0.0] * 10**6]), {"compression": "zstd"}, "a message is compressed"),
@@ -287,7 +293,8 @@ def test_a_body_over_the_limit_is_refused_whether_its_length_is_told_or_not(star
         field, message = problem(client.post("/v1/score", params=FIVE, json=small * 100))
         assert (field, message) == (
             "predictions",
-            "predictions: are more than 2000 bytes: must be at most that in one request",
+            "predictions: are more than 2000 bytes: must be at most that in one request; send them in parts, "
+            "by start",
         )
         untold = (b"x" * 900 for _ in range(5))  # sent in chunks
         assert problem(client.post("/v1/score", params=FIVE, content=untold))[0] == "predictions"
@@ -297,6 +304,57 @@ def test_a_compressed_body_is_refused(client):
     content = gzip.compress(b"[[1, 2, 3, 4, 5]]")
     answer = client.post("/v1/score", params=FIVE, content=content, headers={"Content-Encoding": "gzip"})
     assert problem(answer)[1] == "predictions: have Content-Encoding 'gzip': must not be compressed"
+
+
+def test_an_arrow_stream_of_no_predictions_is_refused(client):
+    for content in (written(pa.array([], pa.list_(pa.float64()))), written(pa.array([[1.0]]))[:-60]):
+        assert problem(post(client, FIVE, content, MEDIA_TYPE))[0] == "predictions"
+
+
+def test_numbers_that_float64_does_not_hold_are_rounded(client):
+    spec = {"operation": "trace", "dim": "2"}
+    for content, kind in (
+        (b"[[9007199254740993]]", "application/json"),
+        (b"9007199254740993", "text/csv"),
+        (written(pa.array([[2**53 + 1]])), MEDIA_TYPE),
+    ):
+        assert post(client, spec, content, kind).json()["accuracy"]["0.05"] == 0
+
+
+def test_an_empty_line_is_a_prediction_that_is_missing(client):
+    spec = {"operation": "trace", "dim": "2"}
+    first, _, third = targets_of(spec, 3).reshape(-1).tolist()
+    found = post(client, spec, f"{first!r}\r\n\r\n{third!r}\r\n".encode(), "text/csv").json()
+    assert (found["invalid"], found["test_samples"]) == (1, 3)
+    assert found["accuracy"]["0.005"] == pytest.approx(2 / 3)
+
+
+def test_scoring_ends_with_the_service(start_server):
+    server = start_server()
+    spec = {"operation": "determinant", "dim": "100"}
+    content, kind = b"0\n" * 500_000, {"Content-Type": "text/csv"}
+    refused = httpx.post(
+        f"{server.url}/v1/score", params=spec, content=content, headers=kind, trust_env=False
+    )
+    field, message = problem(refused)
+    assert (field, "per request at dim=100, to limit its work" in message) == ("count", True)
+    most = int(re.search("at most ([0-9]+)", message)[1])
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(
+            httpx.post,
+            f"{server.url}/v1/score",
+            params=spec,
+            content=b"0\n" * most,
+            headers=kind,
+            timeout=60,
+            trust_env=False,
+        )
+        time.sleep(2)
+        begun = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - begun < 6
+        assert isinstance(asked.exception() or asked.result(), httpx.HTTPError | httpx.Response)
 
 
 def test_the_work_of_scoring_is_bounded_as_that_of_a_stream(start_server):

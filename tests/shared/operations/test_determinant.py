@@ -32,6 +32,15 @@ def test_determinants_of_structures_are_products_of_eigenvalues():
         np.testing.assert_allclose(targets[:, 0, 0], expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("n", [2, 15, 40])
+def test_determinants_of_large_and_of_ill_conditioned_matrices_are_not_taken_for_0(n):
+    for kappa in (1e2, 1e4):
+        _, targets = answers("determinant", n, count=20, scale=1, structure=f"condition-{kappa:g}")
+        np.testing.assert_allclose(np.abs(targets), kappa ** (-n / 2), rtol=1e-9)
+    _, targets = answers("determinant", 2 * n, count=20)
+    assert targets.all()
+
+
 def test_a_determinant_that_rounding_cannot_tell_from_0_is_0():
     singular = np.array([[[1.0, 2], [3, 6]], [[0.1, 0.3], [0.2, 0.6]], [[1.0, 2], [3, 4]]])
     targets, residuals = OPERATIONS["determinant"].target(singular)

@@ -30,6 +30,8 @@ def spec_of(operation: str, m, n) -> StreamSpec | None:
     found = OPERATIONS[operation]
     if isinstance(m, int):
         return None if n and found.square else StreamSpec(**fields_of(operation, m, n))
+    if operation == "regression":  # takes an example at least, and a feature
+        n = n and n.replace("1-", "2-")
     fields = {"operation": operation, "dim": m} | ({} if n is None else {"cols": n})
     if (n and found.square) or (n is None and found.spare_rows):
         return None

@@ -245,3 +245,15 @@ def test_bounds_hold_for_structures_of_ones_own(problems_forgotten, file, struct
     samples = from_batch(generate(spec, 0, "train", 0, 5000))
     assert np.abs(samples.input).max() <= of_inputs(spec).largest
     assert np.abs(samples.target).max() <= of_targets(spec).largest
+
+
+@pytest.mark.parametrize("written", ["curriculum = 3", "curriculum = [3]", "[curriculum]\nsamples = 3"])
+def test_a_curriculum_that_is_not_tables_is_refused_in_one_sentence(tmp_path, written):
+    path = tmp_path / "own.toml"
+    base = 'extends = "small/add"\n'
+    path.write_text(base + written)
+    with pytest.raises(RefusedError) as refused:
+        load_recipe(str(path), {})
+    [problem] = refused.value.problems
+    assert problem.field == "curriculum"
+    assert problem.message.endswith("must be tables, each of which begins with [[curriculum]]")
