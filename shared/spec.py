@@ -206,8 +206,7 @@ class StreamSpec(BaseModel):
                 return f"is not for {', '.join(names)}: {why}"
         if has.square and self.cols is not None:
             return "takes square matrices only: leave out cols"
-        most = self.scale.high if isinstance(self.scale, IntRange) else self.scale
-        if has.whole and most * min(self.extreme_dims()[1]) > 2**53:
+        if has.whole and self.extreme_scales()[1] * min(self.extreme_dims()[1]) > 2**53:
             return f"cannot have scale={plain(self.scale)}: its whole numbers would not be exact"
         ranges = [dims for dims in (self.dim, self.cols) if dims is not None and has.divided]
         for size in (size for dims in ranges for size in range(dims.low, dims.high + 1)):
@@ -243,6 +242,11 @@ class StreamSpec(BaseModel):
         """The smallest and the largest (m, n) an operand may have."""
         cols = self.cols or self.dim
         return (self.dim.low, cols.low), (self.dim.high, cols.high)
+
+    def extreme_scales(self) -> tuple[float, float]:
+        """The smallest and the largest scale that coefficients may have."""
+        scale = self.scale
+        return (scale.low, scale.high) if isinstance(scale, IntRange) else (scale, scale)
 
     def input_shape(self) -> Shape | None:
         """The shape every input has, or None if they vary."""

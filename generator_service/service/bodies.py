@@ -109,14 +109,10 @@ def _from_json(content: bytes) -> Body:
         document = document.get("predictions")
     if not isinstance(document, list) or not document:
         raise _wrong("must be a list of matrices, in JSON by itself or as `predictions` of an object")
-    column = None
     for type_ in (_ROWS, _ENTRIES):
         with contextlib.suppress(pa.ArrowException):
-            column = pa.array(document, type_)
-            break
-    if column is None:
-        raise _wrong("must be matrices: lists of rows of numbers, null for what is no number")
-    return Body(_of_lists(column), fields)
+            return Body(_of_lists(pa.array(document, type_)), fields)
+    raise _wrong("must be matrices: lists of rows of numbers, null for what is no number")
 
 
 def _number(text: str) -> int | float:

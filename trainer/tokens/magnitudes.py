@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from matstream.shared.fields import IntRange
 from matstream.shared.problems import Structure
 from matstream.shared.spec import StreamSpec
 
@@ -28,7 +27,7 @@ def of_inputs(spec: StreamSpec) -> Magnitudes:
     if not parts or spec.have_vectors():
         parts.append(_of_law(spec, m, n))
     largest = max(part.largest for part in parts)
-    largest += spec.noise * _scale(spec)[1] / math.sqrt(3) * _NORMAL
+    largest += spec.noise * spec.extreme_scales()[1] / math.sqrt(3) * _NORMAL
     return Magnitudes(min(part.usual for part in parts), min(largest, spec.max_abs or math.inf))
 
 
@@ -44,7 +43,7 @@ def of_targets(spec: StreamSpec) -> Magnitudes:
 def _of_law(spec: StreamSpec, m: int, n: int) -> Magnitudes:
     """The entries of matrices of up to m rows and n columns, of all that comes with matstream, without
     noise."""
-    low, high = _scale(spec)
+    low, high = spec.extreme_scales()
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
     largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
     if spec.structure == "whole_numbers":  # whatever the law
@@ -65,7 +64,3 @@ def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:
     sizes = np.abs(structure.draw(uniforms, m, n))
     entries = sizes[sizes > 0]
     return Magnitudes(float(np.median(entries)), float(entries.max())) if len(entries) else Magnitudes(1, 1)
-
-
-def _scale(spec: StreamSpec) -> tuple[float, float]:
-    return (spec.scale.low, spec.scale.high) if isinstance(spec.scale, IntRange) else (spec.scale, spec.scale)

@@ -278,7 +278,7 @@ def test_who_stalls_in_the_middle_of_a_body_makes_room_for_others(start_server):
         answers = []
         while not answers or (answers[-1] != 200 and time.monotonic() < begun + 30):
             time.sleep(0.2)
-            answer = httpx.post(f"{server.url}/v1/score", params=FIVE, json=body, trust_env=False)
+            answer = httpx.post(f"{server.url}/v1/score", params=FIVE, json=body, trust_env=False, timeout=30)
             answers.append(answer.status_code)
         assert (answers[0], answers[-1]) == (503, 200)
         connection.settimeout(10)
