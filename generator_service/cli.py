@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from matstream.generator_service.service.heap import share_one_heap
 from matstream.shared.interrupts import loading
 
 
@@ -20,7 +21,8 @@ def serve(
     """Serve streams over HTTP until interrupted.
 
     Variables of the environment set limits: MATSTREAM_MAX_DIM, MATSTREAM_MAX_COUNT, MATSTREAM_MAX_SECONDS,
-    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_JSON_NUMBERS, MATSTREAM_MAX_STREAMS (at a time, per worker).
+    MATSTREAM_MAX_BATCH_BYTES, MATSTREAM_MAX_BODY_BYTES, MATSTREAM_MAX_JSON_NUMBERS, MATSTREAM_MAX_STREAMS (at
+    a time, per worker).
     MATSTREAM_API_KEYS (keys, separated by commas or lines) lets in only clients that have one of them,
     MATSTREAM_RATE (such as 600/minute) limits the requests of each key, and MATSTREAM_CORS_ORIGINS names the
     sites whose pages may read streams.
@@ -43,6 +45,7 @@ def serve(
     """
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)  # only for our own workers; read when prometheus_client is imported
+    share_one_heap()  # before Arrow is imported, whose threads would have heaps of their own
     with loading():
         from matstream.generator_service.service import server
         from matstream.shared.problems import known, learn_only, read_problems, read_sources

@@ -1,7 +1,6 @@
 """Running the service: its socket, its worker processes, its signals, its end."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import re
@@ -33,7 +32,6 @@ WORKERS_GRACE_SECONDS = 3.0
 # for which a thread that computes may keep the other threads from running Python: ten times shorter than
 # usual, since requests wait for it
 SWITCH_SECONDS = 0.0005
-M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def run(host: str, port: int, workers: int, *, embedded: int | None, sources: Sequence[Source] = ()) -> None:
@@ -43,7 +41,6 @@ def run(host: str, port: int, workers: int, *, embedded: int | None, sources: Se
     An embedded service writes its URL to the file descriptor `embedded`, and closes that. Raises UserError if
     it cannot listen, or for a setting in the environment that is not valid.
     """
-    _share_one_heap()
     for settings in (Limits, Access):
         _check(settings)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -80,7 +77,6 @@ def worker_app(sources: Sequence[Source]) -> object:
     """The service in a process of its own, which ends when its parent does."""
     from matstream.generator_service.service.app import create_app
 
-    _share_one_heap()
     learn_only(sources)
     sys.setswitchinterval(SWITCH_SECONDS)
     parent = multiprocessing.parent_process()
@@ -88,17 +84,6 @@ def worker_app(sources: Sequence[Source]) -> object:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     app = create_app()
     return in_origin_form(log_requests(app, app.state.door.shown))
-
-
-def _share_one_heap() -> None:
-    """Let all threads still to come allocate from one heap.
-
-    By default glibc's malloc gives each thread its own, and malloc_trim leaves at the end of every heap but
-    the first up to twice the size of the largest array.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 1)
 
 
 def _end_with(parent: BaseProcess) -> None:
