@@ -58,10 +58,6 @@ def train(run: Run, client: Client) -> Trained:
         metrics.write(record)
         progress.report(record)
 
-    def save() -> None:
-        metrics.flush()
-        state.save()
-
     stopped_by: str | None = None
     logged, saved, begun = replace(position), position.samples, position.seconds
     with (
@@ -74,7 +70,7 @@ def train(run: Run, client: Client) -> Trained:
         batches = on_device(_batches(loader, training, stop), device())
         try:
             if position.samples == 0:
-                save()
+                state.save()
             while True:
                 if due(training.validate_every, position.validated):
                     state.settle()
@@ -83,7 +79,7 @@ def train(run: Run, client: Client) -> Trained:
                     write(_validation_record(position, scores))
                     position.validated = position.samples
                 if due(training.checkpoint_every, saved):
-                    save()
+                    state.save()
                     saved = position.samples
                 if stop.is_set() or position.samples == training.samples:
                     break
@@ -107,13 +103,13 @@ def train(run: Run, client: Client) -> Trained:
             pass
         except StreamError as error:
             if not stop.is_set():
-                save()
+                state.save()
                 kept = f"all that was trained is kept in {run.folder}: go on with --resume"
                 raise StreamError(f"{error}; {kept}") from error
         if stop.is_set():
             stopped_by = stop.name
         if stopped_by is not None:
-            save()
+            state.save()
     return Trained(position, stopped_by)
 
 

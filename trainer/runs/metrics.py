@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from matstream.shared.files import naming, written_aside
+from matstream.trainer.runs.events import Events
 from matstream.trainer.runs.folder import METRICS, TENSORBOARD
 
 
@@ -22,7 +21,7 @@ class Metrics:
                 aside.write_text("".join(map(_line, kept)), encoding="utf-8")
         self._folder = folder
         self._file = (folder / METRICS).open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(folder / TENSORBOARD), purge_step=samples + 1)
+        self._events = Events(folder / TENSORBOARD, purged=samples + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record, which has `samples` among its values."""
@@ -30,19 +29,14 @@ class Metrics:
             self._file.write(_line(record))
             self._file.flush()
         with naming(self._folder / TENSORBOARD):
-            for name, value in record.items():
-                if name != "samples":
-                    self._tensorboard.add_scalar(name, value, record["samples"])
-
-    def flush(self) -> None:
-        with naming(self._folder / TENSORBOARD):
-            self._tensorboard.flush()
+            values = {name: value for name, value in record.items() if name != "samples"}
+            self._events.write(record["samples"], values)
 
     def close(self) -> None:
         with naming(self._folder / METRICS):
             self._file.close()
         with naming(self._folder / TENSORBOARD):
-            self._tensorboard.close()
+            self._events.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 import json
 
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from matstream.trainer.runs.folder import METRICS
+from matstream.trainer.runs.folder import METRICS, TENSORBOARD
 from matstream.trainer.runs.metrics import Metrics, read_metrics
 
 LINES = [
@@ -37,6 +38,14 @@ def test_a_full_disk_is_said_of_its_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as full:
         metrics.write({"samples": 64, "loss": 2.0})
     assert full.value.filename == str(tmp_path / METRICS)
+
+
+def test_a_full_disk_is_said_of_the_events_for_tensorboard_where_it_is_met(tmp_path, monkeypatch):
+    metrics = Metrics(tmp_path, 0, 0)
+    monkeypatch.setattr(metrics._events, "_records", RecordWriter(open("/dev/full", "wb")))  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left") as full:
+        metrics.write({"samples": 64, "loss": 2.0})
+    assert full.value.filename == str(tmp_path / TENSORBOARD)
 
 
 @pytest.mark.parametrize(
