@@ -23,8 +23,9 @@ class Optimiser:
     def __init__(self, model: Transformer, training: TrainingSection) -> None:
         self._training = training
         self._weights = list(model.parameters())
-        layers = [*model.encoder.parameters(), *model.decoder.parameters()]
-        by_muon = [p for p in layers if p.ndim == 2] if training.optimizer == "muon" else []
+        linear = [m for m in [*model.encoder.modules(), *model.decoder.modules()] if isinstance(m, nn.Linear)]
+        matrices = [p for module in linear for p in module.parameters() if p.ndim == 2]
+        by_muon = matrices if training.optimizer == "muon" else []
         taken = {id(p) for p in by_muon}
         decay = training.weight_decay
         self._parts: list[torch.optim.Optimizer] = [

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matstream.trainer.model.attention import Attention, KeysValues, relation_count, relations_between
 from matstream.trainer.model.near_loss import Near
 from matstream.trainer.recipes.recipe import ModelSection, Recipe
 from matstream.trainer.tokens.grammar import Grammar
 from matstream.trainer.tokens.tokens import Tokens
 
 LOUDNESS = 5.0  # factor of the embeddings of signs in the initial weights
+BIAS = 2.0  # deviation of the initial biases of relations
 
 
 class Transformer(nn.Module):
@@ -29,13 +31,18 @@ class Transformer(nn.Module):
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
+        self.related = sizes.relations
+        blocks = 1 + max(int(tokens.places[..., 0].max()) for tokens in (read, write))
+        relations = relation_count(blocks) if self.related else 0
         self.read = Embedding(read, width)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, paper) for _ in range(sizes.encoder_layers))
+        self.encoder = nn.ModuleList(
+            EncoderLayer(width, heads, paper, relations) for _ in range(sizes.encoder_layers)
+        )
         self.encoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         memory_width, width, heads = width, sizes.decoder_width or width, sizes.decoder_heads or heads
         self.write = Embedding(write, width)
         self.decoder = nn.ModuleList(
-            DecoderLayer(width, heads, memory_width, paper) for _ in range(sizes.decoder_layers)
+            DecoderLayer(width, heads, memory_width, paper, relations) for _ in range(sizes.decoder_layers)
         )
         self.decoder_norm = nn.Identity() if paper else nn.LayerNorm(width)
         self.heads = Heads(write, width, chained=not paper, near=near)
@@ -65,13 +72,14 @@ class Transformer(nn.Module):
             before = self._opened(inputs, tasks).expand(-1, length, -1)
             return self.heads.greedy(self._decode(before, tasks, memory, mask), grammar)
         crossed = [layer.cross.keys_values(memory) for layer in self._decoder_layers()]
+        relations = self._answer_relations(tasks, length, memory)
         caches = [layer.attention.cache(len(inputs), length, memory) for layer in self._decoder_layers()]
         word = self._opened(inputs, tasks)
         words = []
         for position in range(length):
             x = self.write(word, tasks, position)  # (B, 1, D)
             for layer, cache, keys_values in zip(self._decoder_layers(), caches, crossed, strict=True):
-                x = layer.step(x, position, cache, keys_values, mask)
+                x = layer.step(x, position, cache, keys_values, mask, relations)
             word = self.heads.greedy(self.decoder_norm(x), grammar)
             if grammar is not None:
                 grammar.advance(word)
@@ -81,12 +89,25 @@ class Transformer(nn.Module):
     def _decode(self, before: Tensor, tasks: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
         """The decoder's output (B, T, D) for the heads, given the ids (B, T, slots) before each position."""
         x = self.write(before, tasks)
+        relations = self._answer_relations(tasks, x.shape[1], memory)
         for layer in self._decoder_layers():
-            x = layer(x, layer.cross.keys_values(memory), mask)
+            x = layer(x, layer.cross.keys_values(memory), mask, relations)
         return self.decoder_norm(x)
 
     def _decoder_layers(self) -> "list[DecoderLayer]":
         return cast("list[DecoderLayer]", list(self.decoder))  # torch knows them as modules
+
+    def _answer_relations(self, tasks: Tensor, length: int, memory: Tensor) -> "AnswerRelations":
+        """Those of the first positions of an answer to one another, and to the memory (B, L, D)."""
+        to_memory = self._relations(tasks, (self.write, length), (self.read, memory.shape[1]))
+        return self._relations(tasks, (self.write, length), (self.write, length)), to_memory
+
+    def _relations(self, tasks: Tensor, *sides: "tuple[Embedding, int]") -> Tensor | None:
+        """The relations (B or 1, T, L) of the first T places of one side to the first L of the other."""
+        if not self.related:
+            return None
+        queries, keys = (side.places_of(tasks, 0, length) for side, length in sides)
+        return relations_between(queries, keys)
 
     def _opened(self, like: Tensor, tasks: Tensor) -> Tensor:
         """The ids before the first position of an answer, (B, 1, slots): the opening of its task in the first
@@ -98,8 +119,10 @@ class Transformer(nn.Module):
         """The memory (B, L, D), and the mask (B, 1, 1, L) of where to attend to it, None if everywhere."""
         mask = (inputs >= 0).any(dim=-1)[:, None, None] if self.padded else None
         x = self.read(inputs, tasks)  # (B, L, D)
+        own = self.read, inputs.shape[1]
+        relations = self._relations(tasks, own, own)
         for layer in self.encoder:
-            x = layer(x, mask)
+            x = layer(x, mask, relations)
         return self.encoder_norm(x), mask
 
 
@@ -147,12 +170,16 @@ class Embedding(nn.Module):
         """ids (B, L, slots) of these tasks (B,), at positions first, first+1, … -> (B, L, D)."""
         words = self.words(ids.clamp(min=0)) * (ids >= 0).unsqueeze(-1)  # (B, L, slots, D)
         x = words.sum(dim=2)
-        # with a single task, the vectors of places are looked up only once
-        places = self.places[tasks] if len(self.places) > 1 else self.places
-        places = places[:, first : first + ids.shape[1]]
+        places = self.places_of(tasks, first, ids.shape[1])
         for coordinate, table in enumerate(self.coordinates):
             x = x + table(places[..., coordinate])
         return self.norm(x)
+
+    def places_of(self, tasks: Tensor, first: int, count: int) -> Tensor:
+        """The places of `count` positions from `first` on, (B, count, coordinates), or with a single task
+        (1, count, coordinates): then their vectors and relations are looked up only once."""
+        places = self.places[tasks] if len(self.places) > 1 else self.places
+        return places[:, first : first + count]
 
 
 class Heads(nn.Module):
@@ -211,94 +238,80 @@ class Heads(nn.Module):
         )
 
 
-KeysValues = tuple[Tensor, Tensor]  # each (B, H, L, D/H)
-
-
-class Attention(nn.Module):
-    """Multi-head attention of vectors of one width to those of another."""
-
-    def __init__(self, width: int, heads: int, memory_width: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(memory_width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None, causal: bool = False
-    ) -> Tensor:
-        """x (B, T, D) attends to keys and values where `mask` allows -> (B, T, D)."""
-        attended = F.scaled_dot_product_attention(
-            self._split(self.query(x)), *keys_values, attn_mask=mask, is_causal=causal
-        )
-        return self.out(attended.transpose(1, 2).flatten(2))
-
-    def keys_values(self, memory: Tensor) -> KeysValues:
-        keys, values = self.key_value(memory).chunk(2, dim=-1)
-        return self._split(keys), self._split(values)
-
-    def cache(self, batch: int, length: int, like: Tensor) -> KeysValues:
-        """Room for the keys and values of `length` positions."""
-        shape = (batch, self.heads, length, self.query.out_features // self.heads)
-        return like.new_empty(shape), like.new_empty(shape)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, L, D) -> (B, H, L, D/H)
-
-
 class EncoderLayer(nn.Module):
     """Attention and feed-forward; normalised before each, or, as published, after each."""
 
-    def __init__(self, width: int, heads: int, paper: bool) -> None:
+    def __init__(self, width: int, heads: int, paper: bool, relations: int) -> None:
         super().__init__()
         self.after = paper
-        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width, relations)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, relations: Tensor | None) -> Tensor:
         y = x if self.after else self.attention_norm(x)
-        x = x + self.attention(y, self.attention.keys_values(y), mask)
+        x = x + self.attention(y, self.attention.keys_values(y), mask, relations)
         if self.after:
             x = self.attention_norm(x)
             return self.feed_norm(x + self.feed(x))
         return x + self.feed(self.feed_norm(x))
 
 
+AnswerRelations = tuple[Tensor | None, Tensor | None]  # to the answer's own positions, to the memory's
+
+
 class DecoderLayer(nn.Module):
     """Attention to the positions so far, attention to the memory, and feed-forward; normalised as in
     EncoderLayer."""
 
-    def __init__(self, width: int, heads: int, memory_width: int, paper: bool) -> None:
+    def __init__(self, width: int, heads: int, memory_width: int, paper: bool, relations: int) -> None:
         super().__init__()
         self.after = paper
-        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width)
-        self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads, memory_width)
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, width, relations)
+        self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, heads, memory_width, relations)
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(width)
 
-    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, memory: KeysValues, mask: Tensor | None, relations: AnswerRelations
+    ) -> Tensor:
         y = x if self.after else self.attention_norm(x)
-        attended = self.attention(y, self.attention.keys_values(y), causal=True)
-        return self._after_attention(x, attended, memory, mask)
+        to_own, to_memory = relations
+        attended = self.attention(y, self.attention.keys_values(y), None, to_own, causal=True)
+        return self._after_attention(x, attended, memory, mask, to_memory)
 
     def step(
-        self, x: Tensor, position: int, cache: KeysValues, memory: KeysValues, mask: Tensor | None
+        self,
+        x: Tensor,
+        position: int,
+        cache: KeysValues,
+        memory: KeysValues,
+        mask: Tensor | None,
+        relations: AnswerRelations,
     ) -> Tensor:
         """One position x (B, 1, D), with the keys and values of those before it in `cache`."""
         y = x if self.after else self.attention_norm(x)
         for kept, new in zip(cache, self.attention.keys_values(y), strict=True):
             kept[:, :, position : position + 1] = new
         keys, values = (kept[:, :, : position + 1] for kept in cache)
-        return self._after_attention(x, self.attention(y, (keys, values)), memory, mask)
+        here = slice(position, position + 1)
+        to_own, to_memory = (None if r is None else r[:, here] for r in relations)
+        to_own = None if to_own is None else to_own[:, :, : position + 1]
+        attended = self.attention(y, (keys, values), None, to_own)
+        return self._after_attention(x, attended, memory, mask, to_memory)
 
     def _after_attention(
-        self, x: Tensor, attended: Tensor, memory: KeysValues, mask: Tensor | None
+        self,
+        x: Tensor,
+        attended: Tensor,
+        memory: KeysValues,
+        mask: Tensor | None,
+        relations: Tensor | None,
     ) -> Tensor:
         if self.after:  # the published decoder attends to the memory from the layer's own input
             y = self.attention_norm(x + attended)
-            y = self.cross_norm(y + self.cross(x, memory, mask))
+            y = self.cross_norm(y + self.cross(x, memory, mask, relations))
             return self.feed_norm(y + self.feed(y))
         x = x + attended
-        x = x + self.cross(self.cross_norm(x), memory, mask)
+        x = x + self.cross(self.cross_norm(x), memory, mask, relations)
         return x + self.feed(self.feed_norm(x))
 
 
@@ -309,13 +322,16 @@ def _feed_forward(width: int) -> nn.Module:
 @torch.no_grad()
 def _initialise(module: nn.Module) -> None:
     """Deviations 1/√inputs, but larger embeddings for signs than for digits: otherwise what depends on the
-    signs of several entries together, as a determinant does, is learned late or never (docs/LOG.md)."""
+    signs of several entries together, as a determinant does, is learned late or never (docs/LOG.md). Biases
+    of relations are large enough for heads to differ from the beginning."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-    elif isinstance(module, Embedding):  # initialised after its tables
+    elif isinstance(module, Attention) and module.related is not None:  # initialised after its parts
+        nn.init.normal_(module.related.weight, std=BIAS)
+    elif isinstance(module, Embedding):
         module.words.weight[slice(*module.signs)] *= LOUDNESS
 
 

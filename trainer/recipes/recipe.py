@@ -61,6 +61,9 @@ class ModelSection(_Section):
     decoder_width: int | None = Field(None, ge=8, le=65_536, description="`width` where it is not given")
     decoder_heads: int | None = Field(None, ge=1, description="`heads` where it is not given")
     parallel: bool = Field(False, description="whether all numbers of an answer are written at once")
+    relations: bool = Field(
+        False, description="whether attention knows which entries share a row or a column, or lie mirrored"
+    )
     paper: bool = Field(False, description="the published transformer")
 
     @model_validator(mode="after")
@@ -237,6 +240,14 @@ class Recipe(_Section):
         if model.parallel and self.tokens.output_form != "factored":
             reason = "must be False with tokens.output_form='sequential', whose words follow on one another"
             raise conflict("model.parallel", True, reason)
+        sequential = "sequential" in (self.tokens.input_form, self.tokens.output_form)
+        if model.relations and (model.paper or sequential):
+            reason = "must be False with " + (
+                "model.paper=True"
+                if model.paper
+                else "tokens in the sequential form, whose words have no places"
+            )
+            raise conflict("model.relations", True, reason)
         training = self.training
         if training.accumulate > training.batch_size:
             reason = f"must be at most training.batch_size={training.batch_size}"
