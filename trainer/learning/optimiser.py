@@ -37,7 +37,8 @@ class Optimiser:
             )
         ]
         if by_muon:
-            self._parts.append(Muon(by_muon, weight_decay=decay))
+            iterated = torch.bfloat16 if training.precision == "bf16" else torch.float32
+            self._parts.append(Muon(by_muon, weight_decay=decay, iterated=iterated))
 
     def step(self, rate: float) -> Tensor:
         """Move the weights along their clipped gradients, and clear these. Returns their norm before, ()."""

@@ -26,6 +26,16 @@ def test_singular_values_are_those_of_the_iterated_quintic_and_their_vectors_sta
     torch.testing.assert_close(orthogonal(matrix[None].float())[0].double(), expected, rtol=0, atol=5e-4)
 
 
+@pytest.mark.parametrize("shape", [(128, 128), (512, 128)])
+@pytest.mark.parametrize("rank", [1, 5, 128])
+@pytest.mark.parametrize("iterated", [torch.float32, torch.bfloat16])
+def test_no_singular_value_grows_beyond_those_of_the_quintic_whatever_the_rank(shape, rank, iterated):
+    matrix = with_singular_values(shape, 1.0 / torch.arange(1, rank + 1, dtype=torch.float64) ** 2)
+    found = torch.linalg.svdvals(orthogonal(matrix[None].float(), iterated)[0])
+    assert found.max() < 1.3
+    assert (found > 0.6).sum() >= min(rank, 20)
+
+
 def test_matrices_are_treated_one_by_one():
     batch = torch.randn(5, 12, 8, generator=torch.Generator().manual_seed(0))
     for matrix, alone in zip(orthogonal(batch), batch, strict=True):
@@ -39,13 +49,14 @@ def test_gradients_of_any_size_give_finite_updates(size):
     assert (updated.norm() > 1) == (size >= 1e-8)
 
 
+@pytest.mark.parametrize("iterated", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_it_moves_weights_as_pytorchs_own_does_up_to_its_rounding(decay):
+def test_it_moves_weights_as_pytorchs_own_does_up_to_its_rounding(decay, iterated):
     generator = torch.Generator().manual_seed(0)
     shapes = [(16, 16), (32, 16), (16, 32), (32, 16)]
     starts = [torch.randn(shape, generator=generator) for shape in shapes]
     mine, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
-    own = Muon(mine, weight_decay=decay)
+    own = Muon(mine, weight_decay=decay, iterated=iterated)
     reference = torch.optim.Muon(theirs, lr=0.01, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     for _ in range(5):
         for a, b in zip(mine, theirs, strict=True):
