@@ -31,6 +31,6 @@ def real_numbers(given: Any, name: str) -> NDArray[np.float64]:
 
 def refuse_masked(array: Any, name: str) -> None:
     """Raise ValueError if an entry of a NumPy array is masked."""
-    if np.ma.is_masked(array):
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         place = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(array))[0]))
         raise ValueError(f"{name}[{place}] is masked: must be a number")

@@ -16,6 +16,7 @@ from matstream.trainer.model.attention import Attention, KeysValues, relation_co
 from matstream.trainer.model.near_loss import Near
 from matstream.trainer.recipes.recipe import ModelSection, Recipe
 from matstream.trainer.tokens.grammar import Grammar
+from matstream.trainer.tokens.magnitudes import of_inputs
 from matstream.trainer.tokens.tokens import Tokens
 
 LOUDNESS = 5.0  # factor of the embeddings of signs in the initial weights
@@ -27,14 +28,17 @@ class Transformer(nn.Module):
 
     opening: Tensor  # (K,), the id that stands before the first word of an answer
 
-    def __init__(self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0) -> None:
+    def __init__(
+        self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0, usual: float = 1.0
+    ) -> None:
+        """`usual` is the usual magnitude of the numbers that are read."""
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
         self.related = sizes.relations
         blocks = 1 + max(int(tokens.places[..., 0].max()) for tokens in (read, write))
         relations = relation_count(blocks) if self.related else 0
-        self.read = Embedding(read, width)
+        self.read = Embedding(read, width, usual if sizes.values else None)
         self.encoder = nn.ModuleList(
             EncoderLayer(width, heads, paper, relations) for _ in range(sizes.encoder_layers)
         )
@@ -142,7 +146,7 @@ def parameters(recipe: Recipe) -> int:
 
 def _made(recipe: Recipe) -> Transformer:
     read, write = recipe.input_tokens(), recipe.target_tokens()
-    return Transformer(read, write, recipe.model, recipe.training.near)
+    return Transformer(read, write, recipe.model, recipe.training.near, of_inputs(recipe.stream).usual)
 
 
 def device() -> torch.device:
@@ -151,12 +155,14 @@ def device() -> torch.device:
 
 
 class Embedding(nn.Module):
-    """Words and places -> vectors: the sum of the vectors of a position's words and of its coordinates."""
+    """Words and places -> vectors: the sum of the vectors of a position's words and of its coordinates, and
+    with a `usual` magnitude of one more vector times the position's number, in this unit."""
 
     places: Tensor  # (K, L, coordinates)
 
-    def __init__(self, tokens: Tokens, width: int) -> None:
+    def __init__(self, tokens: Tokens, width: int, usual: float | None = None) -> None:
         super().__init__()
+        self.tokens = tokens
         self.words = nn.Embedding(tokens.size, width)
         self.signs = tokens.signs
         places = torch.from_numpy(tokens.places)
@@ -164,6 +170,8 @@ class Embedding(nn.Module):
         self.coordinates = nn.ModuleList(
             nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
         )
+        self.usual = usual
+        self.value = None if usual is None else nn.Linear(1, width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, ids: Tensor, tasks: Tensor, first: int = 0) -> Tensor:
@@ -173,6 +181,9 @@ class Embedding(nn.Module):
         places = self.places_of(tasks, first, ids.shape[1])
         for coordinate, table in enumerate(self.coordinates):
             x = x + table(places[..., coordinate])
+        if self.value is not None and self.usual is not None:
+            # asinh is about the number itself while that is small, and about its logarithm when it is large
+            x = x + self.value(torch.asinh(self.tokens.values(ids) / self.usual)[..., None].to(x.dtype))
         return self.norm(x)
 
     def places_of(self, tasks: Tensor, first: int, count: int) -> Tensor:

@@ -64,6 +64,10 @@ class ModelSection(_Section):
     relations: bool = Field(
         False, description="whether attention knows which entries share a row or a column, or lie mirrored"
     )
+    values: bool = Field(
+        False,
+        description="whether the value of a number that is read is added to its words, as one coordinate",
+    )
     paper: bool = Field(False, description="the published transformer")
 
     @model_validator(mode="after")
@@ -241,13 +245,10 @@ class Recipe(_Section):
             reason = "must be False with tokens.output_form='sequential', whose words follow on one another"
             raise conflict("model.parallel", True, reason)
         sequential = "sequential" in (self.tokens.input_form, self.tokens.output_form)
-        if model.relations and (model.paper or sequential):
-            reason = "must be False with " + (
-                "model.paper=True"
-                if model.paper
-                else "tokens in the sequential form, whose words have no places"
-            )
-            raise conflict("model.relations", True, reason)
+        for key in ("relations", "values"):
+            if getattr(model, key) and (model.paper or sequential):
+                other = "model.paper=True" if model.paper else "tokens of the sequential form"
+                raise conflict(f"model.{key}", True, f"must be False with {other}")
         training = self.training
         if training.accumulate > training.batch_size:
             reason = f"must be at most training.batch_size={training.batch_size}"

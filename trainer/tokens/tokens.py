@@ -12,7 +12,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from matstream.shared.encodings import Encoding
 from matstream.shared.tasks import Task, tasks_of_samples
@@ -158,6 +160,12 @@ class Tokens:
         values = self.encoding.decode(words)
         values[~complete | (ids[:, : self._header, 0] != header).any(axis=1)] = np.nan
         return np.asarray(values.reshape(-1, *shape))
+
+    def values(self, ids: Tensor) -> Tensor:
+        """The numbers (B, length) that factored ids (B, length, slots) stand for, 0 where they form none."""
+        offsets = torch.from_numpy(self.offsets).to(ids.device)
+        values: Tensor = self.encoding.decode(ids - offsets).nan_to_num(0.0)
+        return values
 
     def header(self, task: int) -> NDArray[np.int64]:
         """The ids that stand before the entries of a matrix of a task, (header,)."""

@@ -1,6 +1,7 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 
 from matstream.generator_service.stream import generate
@@ -152,6 +153,20 @@ def test_entries_that_belong_together_have_the_same_row_and_column_in_their_bloc
     svd = tokens(FIXED).places[0]  # 2×3: σ in one row of two, U 2×2, V 3×2
     assert [(svd[:, 0] == block).sum() for block in (1, 2, 3)] == [2, 4, 6]
     assert svd[svd[:, 0] == 3][0].tolist() == [3, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "digits"), ENCODINGS)
+def test_the_values_of_ids_are_the_numbers_that_they_write_and_0_elsewhere(name, digits):
+    samples = from_batch(generate(MIXED, 0, "train", 0, 20))
+    read = tokens(MIXED, by_name(name, digits), side="input")
+    ids, _, tasks = encode(samples, MIXED.operation, read, tokens(MIXED))
+    values = read.values(torch.from_numpy(ids)).numpy()
+    header = read.header(0).size
+    assert (values[:, :header] == 0).all()
+    for row, task in enumerate(tasks):
+        entries = read.decode(ids[row : row + 1], task)[0].ravel()
+        assert np.array_equal(values[row, header : header + len(entries)], entries)
+        assert (values[row, header + len(entries) :] == 0).all()
 
 
 @pytest.mark.parametrize("form", FORMS)
