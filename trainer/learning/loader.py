@@ -84,7 +84,7 @@ class Loader:
         self._thread.start()
 
     def take(self, count: int, stop: threading.Event) -> Batch:
-        """The next `count` samples.
+        """The next `count` samples, padded to the longest sequence that a task among them may have.
 
         Raises StoppedError if `stop` is set while waiting, and the error that ended the stream if it failed.
         """
@@ -98,7 +98,10 @@ class Loader:
             self._block = Batch(*(ids[missing:] for ids in self._block))
             missing -= len(pieces[-1].inputs)
         self.position += count
-        return pieces[0] if len(pieces) == 1 else Batch(*map(torch.cat, zip(*pieces, strict=True)))
+        taken = pieces[0] if len(pieces) == 1 else Batch(*map(torch.cat, zip(*pieces, strict=True)))
+        tasks = set(taken.tasks.tolist())
+        read, write = (max(tokens.lengths[task] for task in tasks) for tokens in self._tokens)
+        return Batch(taken.inputs[:, :read], taken.targets[:, :write], taken.tasks)
 
     def close(self) -> None:
         """Stop fetching, and wait until nothing is under way: a process that ends in the middle may abort."""

@@ -11,7 +11,7 @@ from matstream.shared.wire import from_batch
 from matstream.trainer.client import Client, StreamError
 from matstream.trainer.learning.loader import Loader, StoppedError
 from matstream.trainer.recipes.recipe import Segment, StreamSection
-from matstream.trainer.tokens.tokens import Tokens, encode
+from matstream.trainer.tokens.tokens import NOTHING, Tokens, encode
 
 STREAM = StreamSection(operation="add", dim=2)
 SPEC = STREAM.spec()
@@ -22,6 +22,13 @@ GO_ON = threading.Event()
 
 def _loader(client: Client, position: int = 0, end: int = 10_000, **fetch: int) -> Loader:
     return Loader(client, [Segment(STREAM, 0, end)], "train", position, READ, WRITE, **fetch)
+
+
+def padded(ids: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """Ids of a batch as long as the longest sequence of all tasks."""
+    full = np.full((len(ids), *shape), NOTHING)
+    full[:, : ids.shape[1]] = ids
+    return full
 
 
 @pytest.mark.parametrize("fetch", [{}, {"connections": 3, "request_samples": 70}])
@@ -94,5 +101,9 @@ def test_segments_of_several_streams_follow_one_another_sample_by_sample(client)
         taken = [loader.take(count, GO_ON) for count in (1, 30, 250 - position - 31)]
         loader.close()
         for part, wanted in enumerate(zip(*expected, strict=True)):
-            found = np.concatenate([np.asarray(batch[part]) for batch in taken])
-            np.testing.assert_array_equal(found, np.concatenate(wanted)[position:])
+            whole = np.concatenate(wanted)
+            batches = [batch[part] for batch in taken]
+            found = np.concatenate([padded(ids, whole.shape[1:]) if ids.ndim > 1 else ids for ids in batches])
+            np.testing.assert_array_equal(found, whole[position:])
+        first = 0 if position >= 100 else -1  # the task of the batch that was taken first
+        assert [ids.shape[1] for ids in taken[0][:2]] == [side.lengths[first] for side in (read, write)]
