@@ -203,14 +203,16 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, server):
     finish(first)
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("small/")])
-def test_every_small_recipe_runs_from_the_stream_to_the_report(here, server, tmp_path, name):
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith(("small/", "full/"))])
+def test_every_small_and_full_recipe_runs_from_the_stream_to_the_report(here, server, tmp_path, name):
     few = {"training__samples": 384, "evaluation__validation_samples": 30, "evaluation__test_samples": 30}
+    if name.startswith("full/"):
+        few |= {"training__samples": 96, "training__batch_size": 32}
     status, out, err = here("train", name, "--generator", server, **few)
     assert status == 0, err
     assert "accuracy" in out
     run = tmp_path / "runs" / name.replace("/", "-")
-    operation = name.removeprefix("small/").replace("-", "_").removesuffix("_3")
+    operation = re.sub(r"_\d+$", "", name.partition("/")[2].replace("-", "_"))
     assert json.loads((run / "result.json").read_text())["spec"]["operation"] == operation
     assert matstream.load(run).predict(np.ones(tasks_of(recipe_of(run).stream)[0].input_shape)).ndim == 2
 
