@@ -1,8 +1,9 @@
 """Symmetric matrices with a chosen law of eigenvalues.
 
 A symmetric matrix A is drawn, with eigenvectors Q, and the result is Q diag(λ) Qᵀ with λ from the law.
-σ = √n·s/√3 is the deviation of the eigenvalues of a Wigner matrix of scale s. (Charton 2021, section 2.4; the
-paper's code writes QᵀΛQ, which has the same spectrum.)
+σ is √n times the deviation of the coefficients, √n·s/√3 for uniform and gaussian ones: the deviation of the
+eigenvalues of a Wigner matrix of them. (Charton 2021, section 2.4; the paper's code writes QᵀΛQ, which has the
+same spectrum.)
 """
 
 import math
@@ -51,7 +52,8 @@ def draw(spectrum: str, law: str, scale: float | Floats, n: int, uniforms: Float
     if spectrum == "positive":
         values = np.abs(values)
     else:
-        values = _EIGENVALUES[spectrum](math.sqrt(n / 3) * scale, uniforms[:, triangle:])
+        sigma = math.sqrt(n / 3) * laws.scale_of_uniform(law, scale)
+        values = _EIGENVALUES[spectrum](sigma, uniforms[:, triangle:])
     return _symmetrised((q * values[:, None]) @ q.swapaxes(1, 2))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import not_definite, solve
 from matstream.shared.linear_algebra.norms import square_norm
 from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
 
@@ -21,7 +21,7 @@ def _cholesky(inputs: Floats) -> Answers:
     Cholesky and QR factorizations*, BIT 31, 1991.)
     """
     n = inputs.shape[1]
-    factors, off = solve(_factored, inputs, [(n, n), (n, n)])
+    factors, off = solve(_factored, inputs, [(n, n), (n, n)], not_definite)
     return Answers(factors + 0.0, np.sqrt(square_norm(off)))  # no −0
 
 

@@ -389,7 +389,8 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
     assert sentences == [
         "operation: is required",
         "dim='5-3': must be a whole number from 1 to 4096 or an increasing range of them like \"5-15\"",
-        "coefficients='normal': must be one or several of gaussian, uniform, separated by commas",
+        "coefficients='normal': must be one or several of gaussian, integers, log_uniform, sparse, uniform, "
+        "separated by commas",
         'scale=nan: must be a number from 1e-100 to 1e+100 or an increasing range like "1-100"',
         "noise=-1: must be a number from 0 to 1e+06",
         f"rows=3: is not a known name; known are {', '.join(StreamSpec.model_fields)}",

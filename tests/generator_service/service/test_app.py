@@ -539,7 +539,7 @@ def test_the_catalog_lists_all_that_can_be_asked_for(client):
     assert refused.isdisjoint(catalog["operations"]["symmetric_inverse"]["structures"])
     assert catalog["operations"]["svd"]["not_unique"] == list(OPERATIONS["svd"].not_unique)
     assert catalog["operations"]["singular_values"]["not_unique"] == []
-    assert catalog["coefficients"] == ["uniform", "gaussian"]
+    assert catalog["coefficients"] == ["uniform", "gaussian", "integers", "sparse", "log_uniform"]
     assert catalog["encodings"] == list(ENCODINGS)
     assert catalog["limits"]["max_dim"] >= 64
     assert catalog["limits"]["max_count"] >= 1_000_000
