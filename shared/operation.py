@@ -137,6 +137,7 @@ class Operation:
     # positive: they also have no eigenvalue below 0
     needs: Literal["general", "square", "symmetric", "positive"] = "general"
     invertible: bool = False  # whether inputs must be invertible: always singular structures are refused
+    diagonalisable: bool = False  # whether inputs must have a basis of eigenvectors
     spare_rows: int | None = None  # how many more rows than columns inputs have at least, if that matters
     least: int = 1  # rows and columns that inputs have at least
     hides: bool = False  # whether a 0 in the input means a hidden entry: no noise, no law that draws zeros

@@ -44,7 +44,7 @@ from matstream.shared.problems import (
     operations,
 )
 from matstream.shared.problems import Structure as OwnStructure
-from matstream.shared.structures import prime_within, rules
+from matstream.shared.structures import least_integers, prime_within, rules
 
 
 class StreamSpec(BaseModel):
@@ -156,16 +156,24 @@ class StreamSpec(BaseModel):
             why = "all integers in [-s, s] are 0" if low < 1 else "integers in [-s, s] are not all exact"
             allowed = f"scale must be from 1 to {MAX_INTEGER}"
             raise conflict("coefficients", given, f"cannot have scale={plain(self.scale)}: {why}; {allowed}")
-        zeros, hidden = self._with_zeros, self._named(lambda operation: operation.hides)
-        if zeros and hidden:
-            allowed = ", ".join(law for law in COEFFICIENTS if law not in WITH_ZEROS)
+        if set(self.coefficients).isdisjoint(WITH_ZEROS):
+            return
+        allowed = f"must be of {', '.join(law for law in COEFFICIENTS if law not in WITH_ZEROS)}"
+        hidden = self._named(lambda operation: operation.hides)
+        if hidden:
             reason = f"is not for {', '.join(hidden)}: a 0 in the input means a hidden entry"
-            raise conflict("coefficients", given, f"{reason}; must be of {allowed}")
-
-    @property
-    def _with_zeros(self) -> list[str]:
-        """Those laws of its coefficients by which an entry may be exactly 0."""
-        return [law for law in self.coefficients if law in WITH_ZEROS]
+            raise conflict("coefficients", given, f"{reason}; {allowed}")
+        regular = self._named(lambda operation: operation.invertible or operation.diagonalisable)
+        least = least_integers(self.structure)
+        if least is None or not regular:
+            return
+        named = f"{', '.join(regular)} with structure={self.structure!r}"
+        about = f"{named}: too few of the matrices have an answer"
+        if "sparse" in self.coefficients:
+            raise conflict("coefficients", given, f"is not for {about}; {allowed}")
+        if low < least:
+            reason = f"cannot have scale={plain(self.scale)} for {about}; scale must be at least {least}"
+            raise conflict("coefficients", given, reason)
 
     def _noise_fits(self) -> None:
         hidden = self._named(lambda operation: operation.hides)

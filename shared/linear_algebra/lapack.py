@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matstream.shared.linear_algebra.rounding import ROUNDING
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -45,19 +47,19 @@ def solve(
 def singular(matrices: NDArray[Any]) -> Bools:
     """Whether LAPACK's elimination (getrf) meets a pivot of exactly 0, (B,), of A (B, n, n): then it has no
     inverse, and no equation is solved with it."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # of NaN, or where numbers are as small as they can be
+    with np.errstate(divide="ignore", invalid="ignore"):  # of NaN, or of denormal numbers
         return np.asarray(np.linalg.slogdet(matrices).sign == 0)
 
 
 def not_definite(matrices: Floats) -> Bools:
-    """Whether rounding cannot tell a pivot of symmetric A (B, n, n) from 0, or one is negative, (B,): the
-    Cholesky decomposition (LAPACK potrf) then fails, or has no digit that is right."""
+    """Whether a pivot of symmetric A (B, n, n) is at most ROUNDING times the diagonal entry, (B,): that of
+    the Cholesky decomposition (LAPACK potrf), if there is one, is then at most twice as large."""
     n = matrices.shape[1]
     work, found = matrices.copy(), np.zeros(len(matrices), dtype=np.bool_)
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(n):
             pivot = work[:, k, k]
-            found |= ~(pivot > n * 2.0**-52 * matrices[:, k, k])
+            found |= ~(pivot > ROUNDING * matrices[:, k, k])
             row = work[:, k, k + 1 :] / np.where(found, 1.0, pivot)[:, None]
             work[:, k + 1 :, k + 1 :] -= work[:, k + 1 :, k, None] * row[:, None]
     return found

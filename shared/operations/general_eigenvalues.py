@@ -43,6 +43,7 @@ OPERATION = Operation(
     target_form="λ, by descending real part: real and imaginary parts (n×2)",
     parts=lambda m, n: (Part("λ", n, 2),),
     needs="square",
+    diagonalisable=True,
     target=_eigenvalues,
     residual_bound=1e-10,
     cost=cubic(300),

@@ -413,6 +413,37 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
             "dim='1-3': must be at least 2 for regression",
         ),
         (
+            {"operation": "add", "coefficients": "uniform,integers", "scale": 0.5},
+            "coefficients='integers,uniform': cannot have scale=0.5: all integers in [-s, s] are 0; "
+            "scale must be from 1 to 4503599627370496",
+        ),
+        (
+            {"operation": "add", "coefficients": "integers", "scale": 1e20},
+            "coefficients='integers': cannot have scale=1e+20: "
+            "integers in [-s, s] are not all exact; scale must be from 1 to 4503599627370496",
+        ),
+        (
+            {"operation": "completion,transpose", "coefficients": "sparse:2,uniform"},
+            "coefficients='sparse:2,uniform:1': is not for completion: a 0 in the input means a hidden "
+            "entry; must be of uniform, gaussian, log_uniform",
+        ),
+        (
+            {"operation": "inverse", "structure": "low_rank", "coefficients": "sparse"},
+            "coefficients='sparse': is not for inverse with structure='low_rank': too few of the matrices "
+            "have an answer; must be of uniform, gaussian, log_uniform",
+        ),
+        (
+            {
+                "operation": "general_eigenvalues",
+                "dim": 4,
+                "structure": "kronecker:low_rank",
+                "coefficients": "integers",
+            },
+            "coefficients='integers': cannot have scale=10 for general_eigenvalues with "
+            "structure='kronecker:low_rank': too few of the matrices have an answer; "
+            "scale must be at least 81",
+        ),
+        (
             {"operation": "completion", "noise": 0.1},
             "noise=0.1: is not for completion: it would fill the hidden entries",
         ),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from matstream.shared.fields import SPREAD
 from matstream.shared.problems import Structure
 from matstream.shared.spec import StreamSpec
 
@@ -45,14 +46,18 @@ def _of_law(spec: StreamSpec, m: int, n: int) -> Magnitudes:
     noise."""
     low, high = spec.extreme_scales()
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
-    largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
+    free = set(spec.spectrum) == {"semicircle"} and spec.structure == "none"
+    largest = high * (1 if free else _NORMAL * n)
     if spec.structure == "whole_numbers":  # whatever the law
         return Magnitudes(1, max(1, math.ceil(high) - 1))
     if spec.structure == "chosen_rank":
         return Magnitudes(1, min(m, n) * max(1, math.isqrt(math.floor(high))) ** 2)
     if "gaussian" in spec.coefficients:
         largest *= _NORMAL / math.sqrt(3)
-    return Magnitudes(low, largest)
+    elif "integers" in spec.coefficients and not free:
+        largest *= math.sqrt(2)  # they deviate up to √2 times as much as uniform ones, at scale 1
+    # half of the magnitudes of log_uniform are below this
+    return Magnitudes(low / math.sqrt(SPREAD) if "log_uniform" in spec.coefficients else low, largest)
 
 
 def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:

@@ -222,6 +222,7 @@ def test_the_law_of_small_matrices_is_that_of_other_samples(open_page, query, li
         ("operation=eigenvalues", stats.uniform(-10, 20).cdf),
         ("operation=eigenvalues&spectrum=positive&coefficients=gaussian", stats.halfnorm(0, 10 / 3**0.5).cdf),
         ("operation=singular_values", stats.uniform(0, 10).cdf),
+        ("operation=singular_values&coefficients=log_uniform", stats.loguniform(0.01, 10).cdf),
         ("operation=matmul", lambda x: (1 + x / 100 * (1 - np.log(np.maximum(np.abs(x / 100), 1e-300)))) / 2),
     ],
 )
