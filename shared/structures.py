@@ -24,25 +24,26 @@ class Rules:
     divided: bool = False  # its dimensions must have divisors
     whole: bool = False  # its entries are whole numbers
     rooted: bool = False  # the coefficients of its factors, or of its parts, have the root of the scale
+    zeros: bool = False  # some entries of its matrices are 0, whatever the law of the coefficients
     regular: bool = False  # coefficients that are 0 do not make its matrices singular
 
 
 _RULES = {
-    "banded": Rules(),
-    "block_diagonal": Rules(base=True),
-    "chosen_rank": Rules(singular=True, whole=True, regular=True),
+    "banded": Rules(zeros=True),
+    "block_diagonal": Rules(base=True, zeros=True),
+    "chosen_rank": Rules(singular=True, whole=True, regular=True, zeros=True),
     "circulant": Rules(square=True),
     "covariance": Rules(square=True, positive=True, rooted=True, regular=True),
     "kronecker": Rules(base=True, divided=True, rooted=True),
-    "kronecker_sum": Rules(square=True, base=True, divided=True),
-    "laplacian": Rules(square=True, positive=True, singular=True),
+    "kronecker_sum": Rules(square=True, base=True, divided=True, zeros=True),
+    "laplacian": Rules(square=True, positive=True, singular=True, zeros=True),
     "linear_model": Rules(symmetric=False, singular=True),
     "low_rank": Rules(base=True, rooted=True),
-    "masked": Rules(symmetric=False, singular=True),
+    "masked": Rules(symmetric=False, singular=True, zeros=True),
     "none": Rules(),
     "orthogonal": Rules(symmetric=False, regular=True),
     "toeplitz": Rules(),
-    "whole_numbers": Rules(whole=True, regular=True),
+    "whole_numbers": Rules(whole=True, regular=True, zeros=True),
 }
 _CONDITIONED = Rules(positive=True, regular=True)
 
@@ -77,6 +78,7 @@ def rules(structure: str) -> Rules:
         singular=inner.singular,
         divided=own.divided or inner.divided,
         whole=inner.whole,
+        zeros=own.zeros or (inner.zeros and first != "low_rank"),  # to which a matrix without zeros is added
         regular=inner.regular,
     )
 

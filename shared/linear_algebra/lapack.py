@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared.linear_algebra.rounding import ROUNDING
+from matstream.shared.linear_algebra.rounding import ROUNDING, rounding
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -98,6 +98,12 @@ def singular_values(matrices: Floats) -> Floats:
     k = min(matrices.shape[1:])
     (values,) = solve(lambda a: (np.linalg.svd(a, compute_uv=False),), matrices, [(k,)])
     return values
+
+
+def of_full_rank(matrices: Floats) -> Bools:
+    """Whether no singular value of A (B, m, n) is 0 up to rounding, (B,)."""
+    values = singular_values(matrices)
+    return np.asarray(values[:, -1] > rounding(values)[:, 0])
 
 
 def eigh(matrices: Floats) -> tuple[Floats, Floats]:

@@ -99,6 +99,10 @@ def test_every_law_of_coefficients_makes_samples_of_every_operation_or_is_refuse
             samples = from_batch(batch)
             residuals = batch.column("residual").to_numpy()
             assert (residuals <= found.residual_bound).all()
+            if found.invertible:
+                cols = found.operands(spec.dim.low, (spec.cols or spec.dim).low)[0].cols
+                matrices = samples.input[:, :, :cols]
+                assert np.linalg.cond(matrices).max() < 1e13
             for matrices in (samples.input, samples.target):
                 assert np.isfinite(matrices).all()
                 assert not (np.signbit(matrices) & (matrices == 0)).any()
