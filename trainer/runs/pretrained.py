@@ -97,11 +97,6 @@ class Pretrained:
         shapes = {task.input_shape for task in self.solver.read.tasks}
         return shapes.pop() if len(shapes) == 1 else None
 
-    @property
-    def symmetric(self) -> bool:
-        """Whether it reads symmetric matrices only."""
-        return all(task.definition.symmetric for task in self.solver.read.tasks)
-
     def _warn_of_others(self, given: NDArray[np.float64], number: int) -> None:
         """Warn of entries unlike those of the model's streams, in what its caller's caller was given."""
         task, streams = self.solver.read.tasks[number], self.recipe.streams
