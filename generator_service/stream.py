@@ -9,10 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from matstream.generator_service import numerics
-from matstream.generator_service.ensembles.draws import draw, row_layout
+from matstream.generator_service.ensembles.draws import Draws, draw, row_layout
 from matstream.generator_service.variates import uniforms
 from matstream.shared.errors import Problem, RefusedError
+from matstream.shared.fields import WITH_ZEROS
+from matstream.shared.linear_algebra.lapack import of_full_rank
 from matstream.shared.linear_algebra.norms import largest
+from matstream.shared.operation import Answers
 from matstream.shared.spec import SampleRange, StreamSpec, stream_key
 from matstream.shared.wire import Matrices, Samples, schema, to_batch
 
@@ -109,7 +112,7 @@ def _attempt(
         targets, residuals = answers
         if (wrong := operation.wrong_shape(targets, draws.m, draws.n)) is not None:  # a user's own
             raise RefusedError([Problem("operation", draws.operation, wrong)])
-        good = operation.accepts(answers)
+        good = _accepted(spec, draws, answers)
         if spec.max_abs is not None:
             good &= largest(draws.inputs) <= spec.max_abs
             good &= largest(targets) <= spec.max_abs
@@ -119,6 +122,17 @@ def _attempt(
             rows, inputs, targets, residuals = rows[good], inputs[good], targets[good], residuals[good]
         accepted.append(Drawn(rows, draws.operation, inputs, targets, residuals, attempt))
     return accepted, np.sort(np.concatenate(refused)) if refused else waiting[:0]
+
+
+def _accepted(spec: StreamSpec, draws: Draws, answers: Answers) -> NDArray[np.bool_]:
+    """Whether each answer is exact enough, (B,). Where entries are whole or often 0, rounding may make one of
+    a singular matrix look exact."""
+    operation = spec.operations[draws.operation]
+    good = operation.accepts(answers)
+    if operation.invertible and not set(spec.coefficients).isdisjoint(WITH_ZEROS):
+        cols = operation.operands(draws.m, draws.n)[0].cols
+        good[good] = of_full_rank(draws.exact[good, :, :cols])
+    return good
 
 
 def _assemble(spec: StreamSpec, start: int, count: int, drawn: list[Drawn]) -> Samples:
@@ -168,7 +182,7 @@ def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
     key = stream_key(spec, seed, split, MAX_ATTEMPTS - 1)
     [draws] = draw(spec, uniforms(key, index, 1, row_layout(spec).words))
     operation = spec.operations[draws.operation]
-    if operation.accepts(operation.target(draws.exact)).all():
+    if _accepted(spec, draws, operation.target(draws.exact)).all():
         refused = f"sample {index} was over it {MAX_ATTEMPTS} times"
         return Problem("max_abs", spec.max_abs, f"must be large enough to be met: {refused}")
     why = "a target that is not finite"

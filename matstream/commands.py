@@ -94,7 +94,7 @@ def sample(
     cols
         Columns, in the same way, drawn independently; without it matrices are square.
     coefficients
-        uniform or gaussian.
+        Law of the entries: uniform, gaussian, integers, sparse or log_uniform; several separated by commas.
     scale
         The s of the coefficients: a number, or 1-100 drawn per sample.
     spectrum

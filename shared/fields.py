@@ -12,11 +12,14 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from matstream.shared.problems import operations, structures
 from matstream.shared.structures import BASES, COMPOSED, CONDITION, MAX_DEPTH, STRUCTURES, parts
 
-COEFFICIENTS = ("uniform", "gaussian")
+COEFFICIENTS = ("uniform", "gaussian", "integers", "sparse", "log_uniform")
+WITH_ZEROS = ("integers", "sparse")  # coefficients that are exactly 0 with a probability above 0
+SPREAD = 1000  # the largest magnitude of log_uniform coefficients divided by the smallest
 SPECTRA = ("abs_laplace", "gaussian", "laplace", "marchenko_pastur", "positive", "semicircle", "uniform")
 POSITIVE_SPECTRA = ("positive", "abs_laplace", "marchenko_pastur")  # without eigenvalues below 0
 MAX_CONDITION = 1e12
 MAX_DIM = 4096
+MAX_INTEGER = 2**52  # of integers coefficients, so that all of them, and a sum of two, are exact
 MAX_WEIGHT = 10**6
 MAX_INDEX = 2**63 - 1
 MAX_MAGNITUDE = 1e100  # squares of entries stay finite, and every encoding can write them

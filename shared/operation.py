@@ -137,9 +137,10 @@ class Operation:
     # positive: they also have no eigenvalue below 0
     needs: Literal["general", "square", "symmetric", "positive"] = "general"
     invertible: bool = False  # whether inputs must be invertible: always singular structures are refused
+    diagonalisable: bool = False  # whether inputs must have a basis of eigenvectors
     spare_rows: int | None = None  # how many more rows than columns inputs have at least, if that matters
     least: int = 1  # rows and columns that inputs have at least
-    noiseless: bool = False  # whether a spec may not ask for noise
+    hides: bool = False  # whether a 0 in the input means a hidden entry: no noise, no law that draws zeros
     # the structures that come with matstream and that inputs may have, the first by default; (): all
     structures: tuple[str, ...] = ()
     # what of inputs (B, m, w) is sent, if the target is computed from more than that

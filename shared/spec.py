@@ -11,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from matstream.shared.errors import conflict
 from matstream.shared.fields import (
+    COEFFICIENTS,
     MAX_INDEX,
+    MAX_INTEGER,
     POSITIVE_SPECTRA,
     SEMICIRCLE,
     UNIFORM,
+    WITH_ZEROS,
     Coefficients,
     Count,
     Dim,
@@ -41,7 +44,7 @@ from matstream.shared.problems import (
     operations,
 )
 from matstream.shared.problems import Structure as OwnStructure
-from matstream.shared.structures import prime_within, rules
+from matstream.shared.structures import least_integers, prime_within, rules
 
 
 class StreamSpec(BaseModel):
@@ -67,8 +70,9 @@ class StreamSpec(BaseModel):
     )
     coefficients: Coefficients = Field(
         default_factory=lambda: UNIFORM,
-        description="Law of the entries: uniform on [-s, s], or normal with deviation s/√3; of several, one "
-        "is drawn for each sample.",
+        description="Law of the entries: uniform on [-s, s]; gaussian, normal with deviation s/√3; integers, "
+        "whole numbers in [-s, s]; sparse, half of them 0, the others uniform; log_uniform, of either sign, "
+        "the logarithm of the magnitude uniform, from s/1000 to s. Of several, one is drawn for each sample.",
         json_schema_extra={"default": "uniform"},
     )
     scale: Scale = Field(10, description='The s of the coefficients: a number, or "1-100" drawn per sample.')
@@ -118,6 +122,7 @@ class StreamSpec(BaseModel):
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
         self._dims_fit()
+        self._coefficients_fit()
         self._noise_fits()
         self._spectrum_fits()
         self._structure_fits()
@@ -144,8 +149,34 @@ class StreamSpec(BaseModel):
                 reason = f"does not fit {name} and dim={plain(self.dim)}: it takes {least} columns"
                 raise conflict("cols", plain(self.cols), reason)
 
+    def _coefficients_fit(self) -> None:
+        given = plain(self.coefficients)
+        low, high = self.extreme_scales()
+        if "integers" in self.coefficients and not 1 <= low <= high <= MAX_INTEGER:
+            why = "all integers in [-s, s] are 0" if low < 1 else "integers in [-s, s] are not all exact"
+            allowed = f"scale must be from 1 to {MAX_INTEGER}"
+            raise conflict("coefficients", given, f"cannot have scale={plain(self.scale)}: {why}; {allowed}")
+        if set(self.coefficients).isdisjoint(WITH_ZEROS):
+            return
+        allowed = f"must be of {', '.join(law for law in COEFFICIENTS if law not in WITH_ZEROS)}"
+        hidden = self._named(lambda operation: operation.hides)
+        if hidden:
+            reason = f"is not for {', '.join(hidden)}: a 0 in the input means a hidden entry"
+            raise conflict("coefficients", given, f"{reason}; {allowed}")
+        regular = self._named(lambda operation: operation.invertible or operation.diagonalisable)
+        least = least_integers(self.structure)
+        if least is None or not regular:
+            return
+        named = f"{', '.join(regular)} with structure={self.structure!r}"
+        about = f"{named}: too few of the matrices have an answer"
+        if "sparse" in self.coefficients:
+            raise conflict("coefficients", given, f"is not for {about}; {allowed}")
+        if low < least:
+            reason = f"cannot have scale={plain(self.scale)} for {about}; scale must be at least {least}"
+            raise conflict("coefficients", given, reason)
+
     def _noise_fits(self) -> None:
-        hidden = self._named(lambda operation: operation.noiseless)
+        hidden = self._named(lambda operation: operation.hides)
         if self.noise and hidden:
             reason = f"is not for {', '.join(hidden)}: it would fill the hidden entries"
             raise conflict("noise", self.noise, reason)

@@ -23,26 +23,29 @@ class Rules:
     base: bool = False  # it is made of matrices of another structure, which may be named
     divided: bool = False  # its dimensions must have divisors
     whole: bool = False  # its entries are whole numbers
+    rooted: bool = False  # the coefficients of its factors, or of its parts, have the root of the scale
+    zeros: bool = False  # some entries of its matrices are 0, whatever the law of the coefficients
+    regular: bool = False  # coefficients that are 0 do not make its matrices singular
 
 
 _RULES = {
-    "banded": Rules(),
-    "block_diagonal": Rules(base=True),
-    "chosen_rank": Rules(singular=True, whole=True),
+    "banded": Rules(zeros=True),
+    "block_diagonal": Rules(base=True, zeros=True),
+    "chosen_rank": Rules(singular=True, whole=True, regular=True, zeros=True),
     "circulant": Rules(square=True),
-    "covariance": Rules(square=True, positive=True),
-    "kronecker": Rules(base=True, divided=True),
-    "kronecker_sum": Rules(square=True, base=True, divided=True),
-    "laplacian": Rules(square=True, positive=True, singular=True),
+    "covariance": Rules(square=True, positive=True, rooted=True, regular=True),
+    "kronecker": Rules(base=True, divided=True, rooted=True),
+    "kronecker_sum": Rules(square=True, base=True, divided=True, zeros=True),
+    "laplacian": Rules(square=True, positive=True, singular=True, zeros=True),
     "linear_model": Rules(symmetric=False, singular=True),
-    "low_rank": Rules(base=True),
-    "masked": Rules(symmetric=False, singular=True),
+    "low_rank": Rules(base=True, rooted=True),
+    "masked": Rules(symmetric=False, singular=True, zeros=True),
     "none": Rules(),
-    "orthogonal": Rules(symmetric=False),
+    "orthogonal": Rules(symmetric=False, regular=True),
     "toeplitz": Rules(),
-    "whole_numbers": Rules(whole=True),
+    "whole_numbers": Rules(whole=True, regular=True, zeros=True),
 }
-_CONDITIONED = Rules(positive=True)
+_CONDITIONED = Rules(positive=True, regular=True)
 
 STRUCTURES = tuple(_RULES)
 COMPOSED = tuple(name for name, rules in _RULES.items() if rules.base)
@@ -75,7 +78,19 @@ def rules(structure: str) -> Rules:
         singular=inner.singular,
         divided=own.divided or inner.divided,
         whole=inner.whole,
+        zeros=own.zeros or (inner.zeros and first != "low_rank"),  # to which a matrix without zeros is added
+        regular=inner.regular,
     )
+
+
+def least_integers(structure: str) -> int | None:
+    """The smallest scale at which a structure that is made of others may have integers coefficients, where
+    its matrices must be invertible: its parts are so by chance, and all of them only if few coefficients are
+    0, at most every seventh. None if any scale will do."""
+    names = parts(structure)
+    if names[0] not in COMPOSED or rules(structure).regular:
+        return None
+    return int(3**2 ** sum(rules(name).rooted for name in names))
 
 
 def sizes_of_parts(structure: str, size: int) -> tuple[int, ...]:

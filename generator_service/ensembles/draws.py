@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from matstream.generator_service.ensembles import spectra
 from matstream.generator_service.ensembles.coefficients import choose, choose_weighted, coefficients, normal
 from matstream.generator_service.ensembles.structures import structure
-from matstream.shared.fields import IntRange, Mixture
+from matstream.shared.fields import WITH_ZEROS, IntRange, Mixture
 from matstream.shared.operation import Operand, Operation
 from matstream.shared.spec import StreamSpec
 from matstream.shared.structures import COMPOSED, parts
@@ -96,6 +96,8 @@ def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
         words = _coefficient_words(spec, ensemble)
         free = group[:, layout.coefficients : layout.coefficients + words]
         exact = _inputs(spec, ensemble, scale, free)
+        if ensemble.coefficients in WITH_ZEROS:
+            exact += 0.0  # no −0, which 0 times a negative number is
         noisy = exact
         if spec.noise:
             size = math.prod(exact.shape[1:])

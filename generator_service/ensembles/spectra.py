@@ -1,8 +1,9 @@
 """Symmetric matrices with a chosen law of eigenvalues.
 
 A symmetric matrix A is drawn, with eigenvectors Q, and the result is Q diag(λ) Qᵀ with λ from the law.
-σ = √n·s/√3 is the deviation of the eigenvalues of a Wigner matrix of scale s. (Charton 2021, section 2.4; the
-paper's code writes QᵀΛQ, which has the same spectrum.)
+σ is √n times the deviation of the coefficients, √n·s/√3 for uniform and gaussian ones: the deviation of the
+eigenvalues of a Wigner matrix of them. (Charton 2021, section 2.4; the paper's code writes QᵀΛQ, which has
+the same spectrum.)
 """
 
 import math
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.generator_service.ensembles import coefficients as laws
+from matstream.shared.fields import WITH_ZEROS
 from matstream.shared.linear_algebra.lapack import eigh
+from matstream.shared.linear_algebra.rounding import ROUNDING, clear, rounding
 
 Floats = NDArray[np.float64]
 
@@ -49,10 +52,16 @@ def draw(spectrum: str, law: str, scale: float | Floats, n: int, uniforms: Float
         return matrices
     values, q = eigh(matrices)
     if spectrum == "positive":
+        if law in WITH_ZEROS:  # that singular matrices stay singular
+            clear(values, rounding(values))
         values = np.abs(values)
     else:
-        values = _EIGENVALUES[spectrum](math.sqrt(n / 3) * scale, uniforms[:, triangle:])
-    return _symmetrised((q * values[:, None]) @ q.swapaxes(1, 2))
+        sigma = math.sqrt(n / 3) * laws.scale_of_uniform(law, scale)
+        values = _EIGENVALUES[spectrum](sigma, uniforms[:, triangle:])
+    drawn = _symmetrised((q * values[:, None]) @ q.swapaxes(1, 2))
+    if law in WITH_ZEROS:  # entries that are 0 but for rounding, as those between parts that nothing connects
+        clear(drawn, ROUNDING * np.abs(values).max(axis=1)[:, None, None])
+    return drawn
 
 
 def mirrored(triangle: Floats, n: int) -> Floats:

@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matstream.generator_service.ensembles import composed
-from matstream.generator_service.ensembles.coefficients import choose, coefficients, normal
+from matstream.generator_service.ensembles.coefficients import (
+    choose,
+    coefficients,
+    normal,
+    scale_of_uniform,
+)
 from matstream.generator_service.ensembles.spectra import mirrored
 from matstream.generator_service.ensembles.structure import (
     Floats,
@@ -121,11 +126,13 @@ def _linear_model(law: str, scale: Scale, m: int, n: int, symmetric: bool, unifo
     noise e normal with 0.05 times the deviation of y. In the last row there is no noise. (The tasks of von
     Oswald et al., arXiv 2212.07677.)"""
     features = n - 1
-    weights = coefficients(law, math.sqrt(3), uniforms[:, :features])
+    one = math.sqrt(3)
+    weights = coefficients(law, one, uniforms[:, :features]) * (one / scale_of_uniform(law, one))
     entries = uniforms[:, features : features + m * features]
     x = coefficients(law, scale, entries).reshape(len(uniforms), m, features)
     y = (x * weights[:, None]).sum(axis=2) / math.sqrt(max(1, features))
-    y[:, :-1] += normal(scale * (NOISE / math.sqrt(3)), uniforms[:, features + m * features :])
+    deviation = scale_of_uniform(law, scale) * (NOISE / math.sqrt(3))
+    y[:, :-1] += normal(deviation, uniforms[:, features + m * features :])
     return np.concatenate([x, y[:, :, None]], axis=2)
 
 
@@ -138,8 +145,9 @@ def _whole_numbers(law: str, scale: Scale, m: int, n: int, symmetric: bool, unif
 
 def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
     """L = D − W of a random weighted graph: the number k of its edges drawn per sample from 1 to n(n−1)/2,
-    all sets of k equally likely, their weights |coefficient|; D has the sums of the rows of W. (Erdős &
-    Rényi, Publ. Math. Debrecen 6, 1959; Chung, *Spectral Graph Theory*, 1997.)"""
+    all sets of k equally likely, their weights |coefficient|, where one of weight 0 is no edge after all; D
+    has the sums of the rows of W. (Erdős & Rényi, Publ. Math. Debrecen 6, 1959; Chung, *Spectral Graph
+    Theory*, 1997.)"""
     pairs = n * (n - 1) // 2
     count, edges = choose(uniforms[:, 0], min(1, pairs), pairs), uniforms[:, 1:]
     ascending = np.sort(np.append(edges, np.ones((len(edges), 1)), axis=1), axis=1)
@@ -148,7 +156,7 @@ def _laplacian(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms
     weights = np.abs(coefficients(law, scale, np.minimum(edges / p, 1 - 2.0**-53)))
     triangle = np.zeros((len(uniforms), n * (n + 1) // 2))
     rows, cols = np.tril_indices(n, -1)
-    triangle[:, rows * (rows + 1) // 2 + cols] = np.where(edges < p, -weights, 0.0)
+    triangle[:, rows * (rows + 1) // 2 + cols] = np.where(edges < p, 0.0 - weights, 0.0)  # no −0
     matrices = mirrored(triangle, n)
     matrices[:, np.arange(n), np.arange(n)] = 0.0 - matrices.sum(axis=2)  # no −0
     return matrices

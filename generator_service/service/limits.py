@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from matstream.generator_service.ensembles.draws import row_layout
 from matstream.generator_service.stream import default_batch_rows, sample_bytes
 from matstream.shared.errors import Problem, RefusedError
-from matstream.shared.fields import MAX_DIM, MAX_INDEX, number, whole
+from matstream.shared.fields import MAX_DIM, MAX_INDEX, WITH_ZEROS, number, whole
 from matstream.shared.operation import cubic
 from matstream.shared.spec import StreamSpec
 from matstream.shared.structures import condition_number, parts
@@ -20,6 +20,9 @@ _SPECTRUM = 85  # that decomposition and its product, over n·n
 _ORTHOGONAL = 35  # a QR decomposition, over m·n
 _CONDITION = 85  # two of them and a product
 _WORD = 10  # drawing a uniform and shaping it
+# Coefficients that may be 0 make many matrices singular, and leave many graphs unconnected. These are drawn
+# again, 4 times as a rule at most, and twice as long is spent on a batch that LAPACK fails on.
+_OFTEN_REFUSED = 6
 
 SCORE_SECONDS = 60.0  # of work for the samples that a request's predictions are compared with
 _BATCH_SECONDS = 0.1  # of work in a batch, for which the end of a stream or of the service may have to wait
@@ -91,7 +94,9 @@ def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
     else:
         drawing = _SPECTRUM if operation.symmetric and not _QUICK_SPECTRA.issuperset(spec.spectrum) else 0
     drawn = sum(cubic(drawing)(a.rows, a.cols) for a in operation.operands(m, n) if not a.vector)
-    return drawn + operation.cost(m, n)
+    refused = operation.invertible or operation.diagonalisable or "laplacian" in operation.structures
+    often = refused and any(law in WITH_ZEROS for law in spec.coefficients)
+    return (_OFTEN_REFUSED if often else 1) * (drawn + operation.cost(m, n))
 
 
 def _check_dims(limits: Limits, spec: StreamSpec) -> None:

@@ -1,5 +1,7 @@
 // The laws that values of a target follow, as cumulative distribution functions x -> P(X ≤ x).
-// σ = √n·s/√3 is the deviation of the eigenvalues of a random symmetric matrix of scale s.
+// σ is √n times the deviation of the coefficients: that of the eigenvalues of a random symmetric matrix.
+
+const SPREAD = 1000; // the largest magnitude of log_uniform coefficients divided by the smallest
 
 const clamp = (x) => Math.max(-1, Math.min(1, x));
 
@@ -36,6 +38,12 @@ const marchenkoPastur = (ratio, variance) => (x) => {
   return (Math.PI * ratio + root - upper + lower) / (2 * Math.PI * ratio);
 };
 
+/** Of either sign, with a magnitude whose logarithm is uniform, from bound/SPREAD to bound. */
+const logUniform = (bound) => (x) => {
+  const t = Math.max(0, 1 + Math.log(Math.min(1, Math.abs(x / bound))) / Math.log(SPREAD));
+  return (1 + Math.sign(x) * t) / 2;
+};
+
 const magnitude = (law) => (x) => (x <= 0 ? 0 : law(x) - law(-x));
 
 /** The product of two uniforms on [-bound, bound]. */
@@ -51,10 +59,23 @@ function erf(x) {
   return Math.sign(x) * (1 - a.reduce((sum, each) => sum * t + each, 0) * t * Math.exp(-x * x));
 }
 
+const same = (s) => s;
+
+// the scale at which uniform coefficients have the same deviation as those of scale s
+const SCALES_OF_UNIFORM = {
+  uniform: same,
+  gaussian: same,
+  integers: (s) => Math.sqrt(Math.floor(s) * (Math.floor(s) + 1)),
+  sparse: (s) => s / Math.SQRT2,
+  log_uniform: (s) => s * Math.sqrt((1.5 * (1 - SPREAD ** -2)) / Math.log(SPREAD)),
+};
+
 const sigma = (n, s) => Math.sqrt(n / 3) * s;
 
-// Laws are { name, exact, cdf: (m, n, s) }; exact where they hold at every dimension, else as dimensions grow.
-// `least` is the exact law of the smallest problem, by the law of the coefficients, where it can be written down.
+// Laws are { name, exact, cdf: (m, n, s, asUniform) }; exact where they hold at every dimension, else as dimensions
+// grow. A law that asks for `asUniform`, the scale of uniform coefficients of the same deviation, is that of any
+// coefficients. `least` is the exact law of the smallest problem, by the law of the coefficients, where it can be
+// written down.
 
 const COEFFICIENTS = {
   uniform: { name: "the uniform law of the entries", exact: true, cdf: (m, n, s) => uniform(s) },
@@ -63,6 +84,7 @@ const COEFFICIENTS = {
     exact: true,
     cdf: (m, n, s) => normal(s / Math.sqrt(3)),
   },
+  log_uniform: { name: "the log-uniform law of the entries", exact: true, cdf: (m, n, s) => logUniform(s) },
 };
 
 const MAGNITUDES = {
@@ -76,38 +98,58 @@ const MAGNITUDES = {
     exact: true,
     cdf: (m, n, s) => magnitude(normal(s / Math.sqrt(3))),
   },
+  log_uniform: {
+    name: "the log-uniform law of an entry's magnitude",
+    exact: true,
+    cdf: (m, n, s) => magnitude(logUniform(s)),
+  },
 };
 
 const EIGENVALUES = {
   semicircle: {
     name: "the semicircle law",
-    cdf: (m, n, s) => semicircle(sigma(n, s)),
+    cdf: (m, n, s, asUniform) => semicircle(sigma(n, asUniform(s))),
     least: COEFFICIENTS,
   },
   positive: {
     name: "the semicircle law, folded at 0",
-    cdf: (m, n, s) => magnitude(semicircle(sigma(n, s))),
+    cdf: (m, n, s, asUniform) => magnitude(semicircle(sigma(n, asUniform(s)))),
     least: MAGNITUDES,
   },
-  uniform: { name: "the uniform law", exact: true, cdf: (m, n, s) => uniform(Math.sqrt(3) * sigma(n, s)) },
-  gaussian: { name: "the normal law", exact: true, cdf: (m, n, s) => normal(sigma(n, s)) },
-  laplace: { name: "the Laplace law", exact: true, cdf: (m, n, s) => laplace(sigma(n, s)) },
+  uniform: {
+    name: "the uniform law",
+    exact: true,
+    cdf: (m, n, s, asUniform) => uniform(Math.sqrt(3) * sigma(n, asUniform(s))),
+  },
+  gaussian: {
+    name: "the normal law",
+    exact: true,
+    cdf: (m, n, s, asUniform) => normal(sigma(n, asUniform(s))),
+  },
+  laplace: {
+    name: "the Laplace law",
+    exact: true,
+    cdf: (m, n, s, asUniform) => laplace(sigma(n, asUniform(s))),
+  },
   abs_laplace: {
     name: "the Laplace law, folded at 0",
     exact: true,
-    cdf: (m, n, s) => magnitude(laplace(sigma(n, s))),
+    cdf: (m, n, s, asUniform) => magnitude(laplace(sigma(n, asUniform(s)))),
   },
   marchenko_pastur: {
     name: "the Marchenko–Pastur law",
-    cdf: (m, n, s) => (x) => marchenkoPastur(1, s / 3)(x / n),
+    cdf: (m, n, s, asUniform) => {
+      const values = marchenkoPastur(1, asUniform(Math.sqrt(s)) ** 2 / 3);
+      return (x) => values(x / n);
+    },
   },
 };
 
 const SINGULAR_VALUES = {
   name: "the Marchenko–Pastur law of singular values",
-  cdf: (m, n, s) => {
+  cdf: (m, n, s, asUniform) => {
     const most = Math.max(m, n);
-    const squares = marchenkoPastur(Math.min(m, n) / most, s ** 2 / 3);
+    const squares = marchenkoPastur(Math.min(m, n) / most, asUniform(s) ** 2 / 3);
     return (y) => (y <= 0 ? 0 : squares(y ** 2 / most));
   },
   least: MAGNITUDES,
@@ -115,7 +157,7 @@ const SINGULAR_VALUES = {
 
 const PRODUCTS = {
   name: "the normal law of long sums",
-  cdf: (m, n, s) => normal((Math.sqrt(m) * s ** 2) / 3),
+  cdf: (m, n, s, asUniform) => normal((Math.sqrt(m) * asUniform(s) ** 2) / 3),
   least: {
     uniform: {
       name: "the law of two uniforms' product",
@@ -159,11 +201,14 @@ export function lawOf(name, spec) {
   if (!general) return null;
   const least = spec.dim === "1" && (spec.cols || "1") === "1";
   const law = (least && general.least?.[spec.coefficients]) || general;
+  const laws = spec.coefficients.split(",").map((each) => SCALES_OF_UNIFORM[each.split(":")[0]]);
+  const [asUniform, ...others] = new Set(laws);
+  if (!asUniform || others.length) return null;
   const parts = [];
   for (const m of spread(spec.dim)) {
     for (const n of spec.cols ? spread(spec.cols) : [m]) {
       for (const s of spread(spec.scale))
-        parts.push({ cdf: law.cdf(m, n, s), weight: quantity.weight(m, n) });
+        parts.push({ cdf: law.cdf(m, n, s, asUniform), weight: quantity.weight(m, n) });
     }
   }
   const total = parts.reduce((sum, part) => sum + part.weight, 0);

@@ -1,11 +1,9 @@
 """Linear systems in batches, with the error of each solution."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import solutions
 from matstream.shared.linear_algebra.norms import largest, nonzero
 
 Floats = NDArray[np.float64]
@@ -17,12 +15,6 @@ def solved(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     The error is that of one step of iterative refinement: max|A⁻¹(b−Ax)| / max|x|, which estimates how far x
     is from the solution. (Higham, *Accuracy and Stability of Numerical Algorithms*, chapter 12.)
     """
-    n, p = b.shape[1:]
-    both = np.concatenate([a, b], axis=2)
-
-    def solution(joined: Floats) -> tuple[NDArray[Any]]:
-        return (np.linalg.solve(joined[:, :, :n], joined[:, :, n:]),)
-
-    (x,) = solve(solution, both, [(n, p)])
-    (step,) = solve(solution, np.concatenate([a, b - a @ x], axis=2), [(n, p)])
+    x = solutions(a, b)
+    step = solutions(a, b - a @ x)
     return x + 0.0, largest(step) / nonzero(largest(x))  # no −0

@@ -9,20 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import not_definite, solve
 from matstream.shared.linear_algebra.norms import square_norm
+from matstream.shared.linear_algebra.rounding import ROUNDING
 from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
 
 
 def _cholesky(inputs: Floats) -> Answers:
     """L (B, n, n) of positive definite A (B, n, n) (LAPACK potrf).
 
-    Residual: ‖L⁻¹(LLᵀ−A)L⁻ᵀ‖_F, which bounds the relative error of L. (Sun, *Perturbation bounds for the
+    Residual: ‖L⁻¹(LLᵀ−A)L⁻ᵀ‖_F, which bounds the relative error of L; infinite where rounding cannot tell a
+    pivot L_kk² from 0, which is where it is at most 2 ROUNDING A_kk. (Sun, *Perturbation bounds for the
     Cholesky and QR factorizations*, BIT 31, 1991.)
     """
     n = inputs.shape[1]
-    factors, off = solve(_factored, inputs, [(n, n), (n, n)])
-    return Answers(factors + 0.0, np.sqrt(square_norm(off)))  # no −0
+    factors, off = solve(_factored, inputs, [(n, n), (n, n)], not_definite)
+    pivots, entries = (np.diagonal(a, axis1=1, axis2=2) for a in (factors, inputs))
+    vanished = (np.square(pivots) <= 2 * ROUNDING * entries).any(axis=1)
+    return Answers(factors + 0.0, np.where(vanished, np.inf, np.sqrt(square_norm(off))))  # no −0
 
 
 def _factored(a: Floats) -> tuple[NDArray[Any], ...]:

@@ -7,8 +7,8 @@ conjugate pair has its positive imaginary part first. *Matrix Computations* (Gol
 
 import numpy as np
 
+from matstream.shared.linear_algebra import lapack
 from matstream.shared.linear_algebra.complex_values import in_order
-from matstream.shared.linear_algebra.lapack import solve
 from matstream.shared.linear_algebra.norms import nonzero, square_norm
 from matstream.shared.linear_algebra.rounding import ROUNDING, clear
 from matstream.shared.operation import Answers, Floats, Histogram, Operation, Part, cubic
@@ -21,18 +21,20 @@ def _eigenvalues(inputs: Floats) -> Answers:
     first order it bounds the error of λ. (Golub & Van Loan, section 7.2.2.)
     """
     n = inputs.shape[1]
-    values, vectors, inverses = solve(_decomposed, inputs, [(n,), (n, n), (n, n)])
+    values, vectors, inverses = lapack.solve(_decomposed, inputs, [(n,), (n, n), (n, n)])
     least = ROUNDING * nonzero(np.abs(values).max(axis=1))[:, None]
     for part in (values.real, values.imag):
         clear(part, least)
     off = np.sqrt(np.square(np.abs(inputs @ vectors - vectors * values[:, None])).sum(axis=1))
-    condition = np.sqrt(np.square(np.abs(inverses)).sum(axis=2))
-    return Answers(in_order(values), (off * condition).max(axis=1) / nonzero(np.sqrt(square_norm(inputs))))
+    with np.errstate(over="ignore", invalid="ignore"):  # of too few eigenvectors: infinite, which is refused
+        condition = np.sqrt(np.square(np.abs(inverses)).sum(axis=2))
+        error = (off * condition).max(axis=1)
+    return Answers(in_order(values), error / nonzero(np.sqrt(square_norm(inputs))))
 
 
 def _decomposed(a: Floats) -> tuple[Floats, Floats, Floats]:
     values, vectors = (part.astype(np.complex128) for part in np.linalg.eig(a))  # of unit length
-    return values, vectors, np.linalg.inv(vectors)
+    return values, vectors, lapack.inverses(vectors)
 
 
 OPERATION = Operation(
@@ -41,6 +43,7 @@ OPERATION = Operation(
     target_form="λ, by descending real part: real and imaginary parts (n×2)",
     parts=lambda m, n: (Part("λ", n, 2),),
     needs="square",
+    diagonalisable=True,
     target=_eigenvalues,
     residual_bound=1e-10,
     cost=cubic(300),

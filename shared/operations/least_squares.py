@@ -27,9 +27,9 @@ def _solved(joined: Floats) -> tuple[Floats, Floats]:
     a, b = joined[:, :, :-1], joined[:, :, -1:]
     q, r = np.linalg.qr(a)
     qt = q.swapaxes(1, 2)
-    x = np.linalg.solve(r, qt @ b)
+    x = lapack.solutions(r, qt @ b)
     gradient = a.swapaxes(1, 2) @ (b - a @ x)  # not by Q, whose error it would not see
-    return x, np.linalg.solve(r, np.linalg.solve(r.swapaxes(1, 2), gradient))
+    return x, lapack.solutions(r, lapack.solutions(r.swapaxes(1, 2), gradient))
 
 
 OPERATION = Operation(

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import not_definite, solve
 from matstream.shared.linear_algebra.rounding import ROUNDING, clear
 from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
 
@@ -21,7 +21,7 @@ def _log_determinant(inputs: Floats) -> Answers:
     """
     n = inputs.shape[1]
     factors, eigenvalues = solve(
-        lambda a: (np.linalg.cholesky(a), np.linalg.eigvalsh(a)), inputs, [(n, n), (n,)]
+        lambda a: (np.linalg.cholesky(a), np.linalg.eigvalsh(a)), inputs, [(n, n), (n,)], not_definite
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         values = 2 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1) + 0.0  # no −0

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from matstream.shared.failure_studies import off_values
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import solutions
 from matstream.shared.linear_algebra.norms import square_norm
 from matstream.shared.operation import Answers, Bools, Floats, Operation, Part, cubic
 
@@ -40,8 +40,7 @@ def _lu(inputs: Floats) -> Answers:
     lower, upper = np.tril(work, -1) + np.eye(n), np.triu(work)
     wrong = lower @ upper - np.take_along_axis(inputs, order[:, :, None], axis=1)
     left, right = np.linalg.solve(lower, wrong), np.ascontiguousarray(upper.swapaxes(1, 2))
-    both = np.concatenate([right, np.ascontiguousarray(left.swapaxes(1, 2))], axis=2)
-    (off,) = solve(lambda a: (np.linalg.solve(a[:, :, :n], a[:, :, n:]),), both, [(n, n)])
+    off = solutions(right, np.ascontiguousarray(left.swapaxes(1, 2)))
     return Answers(targets + 0.0, np.sqrt(square_norm(off)))  # no −0
 
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from matstream.shared.failure_studies import off_values
-from matstream.shared.linear_algebra.lapack import solve
+from matstream.shared.linear_algebra.lapack import solutions, solve
 from matstream.shared.linear_algebra.norms import off_orthonormal, square_norm
 from matstream.shared.linear_algebra.rounding import NOISE, ROUNDING, clear
 from matstream.shared.operation import Answers, Floats, Operation, Part, cubic
@@ -32,7 +32,7 @@ def _factored(a: Floats) -> tuple[Floats, Floats]:
     q, r = q * signs[:, None], r * signs[:, :, None]
     clear(q, NOISE)
     clear(r, ROUNDING * np.sqrt(np.square(a).sum(axis=(1, 2)))[:, None, None])
-    off = np.linalg.solve(r.swapaxes(1, 2), (a - q @ r).swapaxes(1, 2))
+    off = solutions(r.swapaxes(1, 2), (a - q @ r).swapaxes(1, 2))
     return np.concatenate([q, r], axis=1), np.ascontiguousarray(off)
 
 

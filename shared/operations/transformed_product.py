@@ -29,6 +29,6 @@ OPERATION = Operation(
     cost=cubic(35),
     magnitudes=lambda usual, largest, m, n: (
         math.log1p(usual) * usual,
-        m * math.log1p(largest) * largest,
+        m * math.log1p(largest) * largest * (1 + 1e-12),  # which whole numbers reach, up to rounding
     ),
 )

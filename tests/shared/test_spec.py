@@ -389,7 +389,8 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
     assert sentences == [
         "operation: is required",
         "dim='5-3': must be a whole number from 1 to 4096 or an increasing range of them like \"5-15\"",
-        "coefficients='normal': must be one or several of gaussian, uniform, separated by commas",
+        "coefficients='normal': must be one or several of gaussian, integers, log_uniform, sparse, uniform, "
+        "separated by commas",
         'scale=nan: must be a number from 1e-100 to 1e+100 or an increasing range like "1-100"',
         "noise=-1: must be a number from 0 to 1e+06",
         f"rows=3: is not a known name; known are {', '.join(StreamSpec.model_fields)}",
@@ -410,6 +411,37 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
         (
             {"operation": "regression", "dim": "1-3", "cols": 2},
             "dim='1-3': must be at least 2 for regression",
+        ),
+        (
+            {"operation": "add", "coefficients": "uniform,integers", "scale": 0.5},
+            "coefficients='integers,uniform': cannot have scale=0.5: all integers in [-s, s] are 0; "
+            "scale must be from 1 to 4503599627370496",
+        ),
+        (
+            {"operation": "add", "coefficients": "integers", "scale": 1e20},
+            "coefficients='integers': cannot have scale=1e+20: "
+            "integers in [-s, s] are not all exact; scale must be from 1 to 4503599627370496",
+        ),
+        (
+            {"operation": "completion,transpose", "coefficients": "sparse:2,uniform"},
+            "coefficients='sparse:2,uniform:1': is not for completion: a 0 in the input means a hidden "
+            "entry; must be of uniform, gaussian, log_uniform",
+        ),
+        (
+            {"operation": "inverse", "structure": "low_rank", "coefficients": "sparse"},
+            "coefficients='sparse': is not for inverse with structure='low_rank': too few of the matrices "
+            "have an answer; must be of uniform, gaussian, log_uniform",
+        ),
+        (
+            {
+                "operation": "general_eigenvalues",
+                "dim": 4,
+                "structure": "kronecker:low_rank",
+                "coefficients": "integers",
+            },
+            "coefficients='integers': cannot have scale=10 for general_eigenvalues with "
+            "structure='kronecker:low_rank': too few of the matrices have an answer; "
+            "scale must be at least 81",
         ),
         (
             {"operation": "completion", "noise": 0.1},

@@ -22,9 +22,10 @@ from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.folder import CONFIG, MODEL, RECIPE
 from matstream.trainer.runs.kept_recipe import recipe_of
-from matstream.trainer.tokens.magnitudes import of_inputs
+from matstream.trainer.tokens.magnitudes import seen_in
 
 BATCH = 1_000  # matrices predicted at a time
+MUCH = 1_000  # so many times smaller than the smallest entry seen, an entry is warned of
 
 
 class Checked(NamedTuple):
@@ -46,47 +47,49 @@ class Pretrained:
         """The answers to inputs (B, rows, cols), or to one (rows, cols), in the form that the operation
         reads. Each has the shape of the operation's targets, with NaN where the model wrote no number.
 
-        `operation` is needed if the model has several that read matrices of this shape. Inputs unlike those
-        it was trained on, such as zeros or larger magnitudes, get wrong answers without any sign of it.
+        `operation` is needed if the model has several that read matrices of this shape.
 
-        Raises ValueError for inputs that the model was not made for, or cannot read.
+        Inputs unlike those that it was trained on get wrong answers. It warns of the first entry that is
+        larger in magnitude than its streams', the first that is less than a thousandth of the smallest
+        magnitude expected in its training (0 included, unless its streams draw zeros), and the first that
+        makes a matrix unsymmetric, for an operation of which it has seen symmetric matrices only. Raises
+        ValueError for inputs that the model was not made for, or cannot read.
         """
-        inputs = real_numbers(matrices, "matrices")
-        if inputs.ndim == 2:
-            one: NDArray[np.float64] = self.predict(inputs[None], operation)[0]
-            return one
-        if inputs.ndim != 3:
-            raise ValueError(f"matrices of shape {inputs.shape}: must be (B, rows, cols) or (rows, cols)")
-        number = self._task(inputs.shape[1:], operation)
-        solver = self.solver
-        try:
-            ids = solver.read.encode(flat(inputs), np.full(len(inputs), number))
-        except EncodingError:
-            place = np.unravel_index(np.abs(inputs).argmax(), inputs.shape)  # that of a NaN, if there is one
-            named, largest = ", ".join(map(str, place)), solver.read.encoding.largest
-            raise ValueError(
-                f"matrices[{named}]={inputs[place]:g}: must be of magnitude up to {largest:g}"
-            ) from None
-        parts = [solver.solve(ids[first : first + BATCH], number) for first in range(0, len(ids), BATCH)]
-        if not parts:
-            return np.empty((0, *solver.read.tasks[number].target_shape))
-        return solver.write.decode(np.concatenate(parts), number)
+        return self._predict(matrices, operation)
 
     def check(self, matrices: ArrayLike | Tensor, operation: str | None = None) -> Checked:
         """What the model predicts, beside the exact answers, as LAPACK computes them here: `predictions` and
         `exact` (B, p, q), and `errors` (B,), the relative l1 errors that accuracy counts.
 
-        Warns of inputs unlike those it was trained on: larger entries, or matrices that are not symmetric
-        where it has seen only symmetric ones. Raises ValueError as `predict` does.
+        Warns, and raises ValueError, as `predict` does.
         """
+        predictions = self._predict(matrices, operation)
         inputs = real_numbers(matrices, "matrices")
         if inputs.ndim == 2:
-            inputs = inputs[None]
-        predictions = self.predict(inputs, operation)
+            inputs, predictions = inputs[None], predictions[None]
         definition = self.solver.read.tasks[self._task(inputs.shape[1:], operation)].definition
-        self._warn_of_others(inputs)
         exact = definition.target(inputs).targets
         return Checked(predictions, exact, score(definition, inputs, exact, predictions).l1)
+
+    def _predict(self, matrices: ArrayLike | Tensor, operation: str | None) -> NDArray[np.float64]:
+        given = real_numbers(matrices, "matrices")
+        if given.ndim not in (2, 3):
+            raise ValueError(f"matrices of shape {given.shape}: must be (B, rows, cols) or (rows, cols)")
+        inputs = given if given.ndim == 3 else given[None]
+        number = self._task(inputs.shape[1:], operation)
+        solver = self.solver
+        try:
+            ids = solver.read.encode(flat(inputs), np.full(len(inputs), number))
+        except EncodingError:
+            largest = solver.read.encoding.largest
+            entry = _entry(given, int(np.abs(given).argmax()))  # that of a NaN, if there is one
+            raise ValueError(f"{entry}: must be of magnitude up to {largest:g}") from None
+        self._warn_of_others(given, number)
+        parts = [solver.solve(ids[first : first + BATCH], number) for first in range(0, len(ids), BATCH)]
+        if not parts:
+            return np.empty((0, *solver.read.tasks[number].target_shape))
+        found: NDArray[np.float64] = solver.write.decode(np.concatenate(parts), number)
+        return found if given.ndim == 3 else found[0]
 
     @property
     def input_shape(self) -> Shape | None:
@@ -99,12 +102,24 @@ class Pretrained:
         """Whether it reads symmetric matrices only."""
         return all(task.definition.symmetric for task in self.solver.read.tasks)
 
-    def _warn_of_others(self, inputs: NDArray[np.float64]) -> None:
-        largest, seen = np.abs(inputs).max(initial=0), of_inputs(self.recipe.stream).largest
-        if largest > seen:
-            warnings.warn(f"entries up to {largest:g}: it was trained on up to {seen:g}", stacklevel=3)
-        if self.symmetric and not np.allclose(inputs, inputs.swapaxes(1, 2)):
-            warnings.warn("matrices that are not symmetric: it was trained on symmetric ones", stacklevel=3)
+    def _warn_of_others(self, given: NDArray[np.float64], number: int) -> None:
+        """Warn of entries unlike those of the model's streams, in what its caller's caller was given."""
+        task, streams = self.solver.read.tasks[number], self.recipe.streams
+        rows, cols = task.input_shape
+        seen = seen_in(streams, task.definition, self.recipe.training.samples * rows * cols)
+        sizes = np.abs(given)
+        small = sizes < seen.smallest / MUCH
+        small = small & (sizes > 0) if seen.zeros else small | (sizes == 0)
+        trained = f"it was trained on entries of magnitude {seen.smallest:.1g} to {seen.largest:g}"
+        found = [(sizes > seen.largest, trained), (small, trained)]
+        if task.definition.symmetric and not any(stream.noise for stream in streams):
+            square = given[..., :rows]  # without the vector that may stand beside it
+            wrong = np.zeros(given.shape, dtype=np.bool_)
+            wrong[..., :rows] = ~np.isclose(square, square.swapaxes(-1, -2))
+            found.append((wrong, "it was trained on symmetric matrices, and this entry has another opposite"))
+        for wrong, said in found:
+            if wrong.any():
+                warnings.warn(f"{_entry(given, int(wrong.argmax()))}: {said}", stacklevel=4)
 
     def _task(self, shape: tuple[int, ...], operation: str | None) -> int:
         tasks = self.solver.read.tasks
@@ -125,6 +140,12 @@ class Pretrained:
                 f"operation=None: must be one of {', '.join(tasks[n].operation for n in fitting)}"
             )
         return fitting[0]
+
+
+def _entry(matrices: NDArray[np.float64], place: int) -> str:
+    """An entry by its place in the flattened matrices, as in "matrices[0, 1, 0]=3"."""
+    named = ", ".join(map(str, np.unravel_index(place, matrices.shape)))
+    return f"matrices[{named}]={matrices.reshape(-1)[place]:g}"
 
 
 def load(folder: str | Path) -> Pretrained:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,8 @@ class Plan:
 
 def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None, out: Path | None) -> Plan:
     """Plan to score the best models of runs, each once, on its own stream with the fields in `changed`
-    replaced; with `across`, on each of several values of one field. Scores go to `out`, for several runs to a
+    replaced; with `across`, on each of several values of one field, or where it only names the field, on each
+    value that fits the streams of all runs. Scores go to `out`, for several runs to a
     folder for each in it, or if it is None to the run's own folder.
 
     Raises UserError for a folder without a model, for a model that was not made for such a stream, and for a
@@ -80,9 +83,13 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     if field in changed:
         raise UserError(f"--across {across} and --stream.{field}={changed[field]}: must be one of them")
     folders = list({folder.resolve(): folder for folder in folders}.values())
+    owns = [load(folder) for folder in folders]
+    if across == field:
+        fits = partial(_fits, owns, folders, changed, field)
+        values = list(filter(fits, values)) or values  # if none fits, what follows says why
     subjects = []
-    for folder in folders:
-        own, name = load(folder), folder.resolve().name
+    for own, folder in zip(owns, folders, strict=True):
+        name = folder.resolve().name
         streams = [_stream(own, folder, {**changed, **({field: value} if field else {})}) for value in values]
         subjects.append(Subject(name, own, streams, _place(folder, name, out, alone=len(folders) == 1)))
     places = [subject.place for subject in subjects]
@@ -204,6 +211,17 @@ def _stream(own: Pretrained, folder: Path, changed: dict[str, Any]) -> StreamSec
             f"evaluated on {task.operation} of {task.m}×{task.n} matrices"
         )
     return stream
+
+
+def _fits(
+    owns: Sequence[Pretrained], folders: Sequence[Path], changed: dict[str, Any], field: str, value: str
+) -> bool:
+    """Whether the streams of all runs may have this value of a field."""
+    with suppress(RefusedError):
+        for own, folder in zip(owns, folders, strict=True):
+            _stream(own, folder, {**changed, field: value})
+        return True
+    return False
 
 
 def _answer(

@@ -1,12 +1,16 @@
 """How large the numbers of a stream are: what an encoding must be able to hold."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from matstream.shared.fields import SPREAD, WITH_ZEROS
+from matstream.shared.operation import Operation
 from matstream.shared.problems import Structure
 from matstream.shared.spec import StreamSpec
+from matstream.shared.structures import condition_number, parts, rules
 
 _SMALLEST, _LARGEST = 2.0**-54, 1 - 2.0**-53  # uniforms
 _NORMAL = 8.3  # deviations within which the normal variates of a stream stay, for that reason
@@ -18,6 +22,52 @@ class Magnitudes(NamedTuple):
 
     usual: float
     largest: float
+
+
+class Seen(NamedTuple):
+    """What a model has seen of the magnitudes of its inputs' entries: the smallest that is expected, the
+    largest that is possible, and whether there are entries that are exactly 0."""
+
+    smallest: float
+    largest: float
+    zeros: bool
+
+
+def seen_in(streams: Sequence[StreamSpec], operation: Operation, entries: int) -> Seen:
+    """What is seen in so many entries of inputs for an operation, which may come from any of the streams.
+
+    Of numbers uniform on [-s, s], the smallest of N magnitudes is near s/N; other densities near 0 are not
+    far from theirs.
+    """
+    return Seen(
+        min(_smallest(spec, entries) for spec in streams),
+        max(of_inputs(spec).largest for spec in streams),
+        operation.shown is not None or any(_has_zeros(spec) for spec in streams),
+    )
+
+
+def _smallest(spec: StreamSpec, entries: int) -> float:
+    """The smallest magnitude, but for 0, that is expected among entries; 0 if nothing is known of it."""
+    kappas = [condition_number(part) for part in parts(spec.structure)]
+    if spec.own_structure is not None or 1.0 in kappas:  # multiples of the identity, up to rounding
+        return 0.0
+    low, _ = spec.extreme_scales()
+    if spec.noise:
+        return low * min(1, spec.noise) / entries
+    if rules(spec.structure).whole:
+        return 1.0
+    if spec.structure != "none" or set(spec.spectrum) != {"semicircle"}:
+        return low / entries
+    bounds = {"integers": 1.0, "log_uniform": low / SPREAD}
+    return min(bounds.get(law, low / entries) for law in spec.coefficients)
+
+
+def _has_zeros(spec: StreamSpec) -> bool:
+    if spec.own_structure is not None:
+        return True  # for all that is known
+    return not spec.noise and (
+        rules(spec.structure).zeros or not set(spec.coefficients).isdisjoint(WITH_ZEROS)
+    )
 
 
 def of_inputs(spec: StreamSpec) -> Magnitudes:
@@ -45,14 +95,18 @@ def _of_law(spec: StreamSpec, m: int, n: int) -> Magnitudes:
     noise."""
     low, high = spec.extreme_scales()
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
-    largest = high * (_NORMAL * n if set(spec.spectrum) != {"semicircle"} or spec.structure != "none" else 1)
+    free = set(spec.spectrum) == {"semicircle"} and spec.structure == "none"
+    largest = high * (1 if free else _NORMAL * n)
     if spec.structure == "whole_numbers":  # whatever the law
         return Magnitudes(1, max(1, math.ceil(high) - 1))
     if spec.structure == "chosen_rank":
         return Magnitudes(1, min(m, n) * max(1, math.isqrt(math.floor(high))) ** 2)
     if "gaussian" in spec.coefficients:
         largest *= _NORMAL / math.sqrt(3)
-    return Magnitudes(low, largest)
+    elif "integers" in spec.coefficients and not free:
+        largest *= math.sqrt(2)  # they deviate up to √2 times as much as uniform ones, at scale 1
+    # half of the magnitudes of log_uniform are below this
+    return Magnitudes(low / math.sqrt(SPREAD) if "log_uniform" in spec.coefficients else low, largest)
 
 
 def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:

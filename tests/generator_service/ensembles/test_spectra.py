@@ -7,11 +7,12 @@ import pytest
 import scipy.stats
 from pydantic import ValidationError
 
+from matstream.generator_service.ensembles.coefficients import scale_of_uniform
 from matstream.generator_service.ensembles.draws import row_layout
 from matstream.generator_service.stream import generate
 from matstream.generator_service.variates import uniforms
 from matstream.shared.errors import explain
-from matstream.shared.fields import POSITIVE_SPECTRA, SPECTRA
+from matstream.shared.fields import COEFFICIENTS, POSITIVE_SPECTRA, SPECTRA
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec, stream_key
 from tests.specs import fields_of
@@ -109,6 +110,17 @@ def test_independent_eigenvalues_have_their_law(spectrum, n, scale, coefficients
     largest = np.abs(values[:, 0] / scale) if spectrum == "abs_laplace" else values[:, 0] / scale
     law = IID[spectrum](sigma)
     assert scipy.stats.kstest(largest, lambda x: law.cdf(x) ** n).pvalue > 1e-6  # that of independent ones
+
+
+@pytest.mark.parametrize("spectrum", IID)
+@pytest.mark.parametrize("coefficients", COEFFICIENTS)
+def test_eigenvalues_have_the_deviation_that_the_coefficients_decide(spectrum, coefficients):
+    _, values = drawn(4000, dim=4, scale=2, coefficients=coefficients, spectrum=spectrum)
+    wigner, _ = drawn(20_000, dim=4, scale=2, coefficients=coefficients)
+    sigma = math.sqrt(np.square(wigner).sum(axis=(1, 2)).mean() / 4)
+    ratio = scale_of_uniform(coefficients, 2.0) / 2
+    assert sigma == pytest.approx(2 * ratio * math.sqrt(4 / 3), rel=0.02)
+    assert follows(values, IID[spectrum](2 * ratio * math.sqrt(4 / 3)))
 
 
 @pytest.mark.parametrize("spectrum", IID)

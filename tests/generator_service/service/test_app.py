@@ -395,6 +395,9 @@ def test_a_bad_parameter_is_refused_with_its_name_value_and_what_is_allowed(clie
         ({"start": str(2**63 - 2), "count": "2"}, "count"),
         ({"operation": "eigenvalues", "dim": "128", "count": "10000000"}, "count"),
         ({"encoding": "P1000"}, "encoding"),
+        ({"coefficients": "integers", "scale": "0.5"}, "coefficients"),
+        ({"operation": "completion", "coefficients": "sparse"}, "coefficients"),
+        ({"operation": "solve", "structure": "block_diagonal", "coefficients": "sparse"}, "coefficients"),
     ],
 )
 def test_parameters_that_do_not_fit_together_are_refused_with_one_named(client, params, field):
@@ -539,7 +542,7 @@ def test_the_catalog_lists_all_that_can_be_asked_for(client):
     assert refused.isdisjoint(catalog["operations"]["symmetric_inverse"]["structures"])
     assert catalog["operations"]["svd"]["not_unique"] == list(OPERATIONS["svd"].not_unique)
     assert catalog["operations"]["singular_values"]["not_unique"] == []
-    assert catalog["coefficients"] == ["uniform", "gaussian"]
+    assert catalog["coefficients"] == ["uniform", "gaussian", "integers", "sparse", "log_uniform"]
     assert catalog["encodings"] == list(ENCODINGS)
     assert catalog["limits"]["max_dim"] >= 64
     assert catalog["limits"]["max_count"] >= 1_000_000

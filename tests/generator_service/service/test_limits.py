@@ -78,6 +78,19 @@ def test_work_grows_with_everything_that_takes_longer():
         assert estimated_seconds(StreamSpec(**(plain | more))) > estimated_seconds(StreamSpec(**plain))
 
 
+@pytest.mark.parametrize("operation", ["inverse", "effective_resistance", "qr"])
+def test_samples_that_are_often_drawn_again_count_for_longer(operation):
+    plain = StreamSpec(operation=operation, dim=5)
+    for law in ("integers", "sparse", "sparse,uniform"):
+        assert estimated_seconds(StreamSpec(operation=operation, dim=5, coefficients=law)) > 3 * (
+            estimated_seconds(plain)
+        )
+    of_any = {"operation": "transpose", "dim": 5}
+    assert estimated_seconds(StreamSpec(**of_any, coefficients="sparse")) == estimated_seconds(
+        StreamSpec(**of_any)
+    )
+
+
 @pytest.mark.parametrize("dim", [1, 4, 30, 128, "4-6"])
 def test_no_batch_is_larger_or_takes_longer_than_is_allowed(dim):
     limits = Limits(max_batch_bytes=1 << 20)

@@ -216,12 +216,25 @@ def test_the_law_of_small_matrices_is_that_of_other_samples(open_page, query, li
         assert gap(edges, counts, limit) > 0.009
 
 
+@pytest.mark.parametrize("law", ["integers", "sparse", "log_uniform"])
+def test_a_line_follows_entries_of_every_law(open_page, law):
+    page = open_page(f"?operation=transpose&dim=3&coefficients={law}")
+    said = "the log-uniform law of the entries" if law == "log_uniform" else SAMPLED.format(3)
+    expect(page.locator("#law")).to_contain_text(said)
+    _, counts = read_100_000(page)
+    assert float(page.locator("#gap").inner_text()) < 0.007
+    if law == "integers":  # a bar for each of −10 … 10
+        assert np.count_nonzero(counts) == 21
+
+
 @pytest.mark.parametrize(
     ("query", "law"),
     [
+        ("operation=eigenvalues&spectrum=laplace&coefficients=sparse", stats.laplace(0, 10 / 12**0.5).cdf),
         ("operation=eigenvalues", stats.uniform(-10, 20).cdf),
         ("operation=eigenvalues&spectrum=positive&coefficients=gaussian", stats.halfnorm(0, 10 / 3**0.5).cdf),
         ("operation=singular_values", stats.uniform(0, 10).cdf),
+        ("operation=singular_values&coefficients=log_uniform", stats.loguniform(0.01, 10).cdf),
         ("operation=matmul", lambda x: (1 + x / 100 * (1 - np.log(np.maximum(np.abs(x / 100), 1e-300)))) / 2),
     ],
 )

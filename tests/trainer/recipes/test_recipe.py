@@ -216,11 +216,16 @@ def test_what_an_encoding_can_hold_is_accepted():
         {"coefficients": "gaussian", "scale": "1-100", "noise": 0.5},
         {"spectrum": ["abs_laplace", "marchenko_pastur"]},
         {"structure": "condition-50"},
+        {"coefficients": "integers", "scale": 2},
+        {"coefficients": "integers", "scale": 1, "spectrum": ["abs_laplace", "positive"]},
+        {"coefficients": "integers", "scale": 1, "structure": "kronecker_sum:toeplitz", "dim": 4},
+        {"coefficients": "sparse"},
+        {"coefficients": "log_uniform"},
     ],
 )
 def test_bounds_hold_for_what_a_stream_makes(operation, fields):
     try:
-        spec = StreamSpec(operation=operation, dim="2-4", **fields)
+        spec = StreamSpec(operation=operation, **{"dim": "2-4"} | fields)
     except ValueError:  # it does not take such matrices
         return
     samples = from_batch(generate(spec, 0, "train", 0, 5000))

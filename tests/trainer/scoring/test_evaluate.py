@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
-from matstream.shared.fields import SPECTRA
+from matstream.shared.fields import COEFFICIENTS, SPECTRA
 
 
 @pytest.fixture
@@ -67,6 +67,17 @@ def test_several_runs_are_compared_across_all_spectra_or_the_values_given(folder
     status, out, err = evaluate("runs/one", "--across", "dim=2,3", "--samples", "20")
     assert status == 0, err
     assert {record["spec"]["dim"] for record in records(folder)} == {"2-3", 2, 3}
+
+
+def test_all_laws_of_coefficients_are_listed_that_fit_the_stream(folder, evaluate):
+    for scale, laws in ((5, COEFFICIENTS), (0.5, [law for law in COEFFICIENTS if law != "integers"])):
+        changed = ("--stream.scale", str(scale), "--samples", "20")
+        status, out, err = evaluate("runs/one", "--across", "coefficients", *changed)
+        assert status == 0, err
+        assert out.splitlines()[0].split()[-len(laws) - 1 :][1:] == list(laws)
+    status, _, err = evaluate("runs/one", "--across", "coefficients=integers", "--stream.scale", "0.5")
+    assert status == 1
+    assert "stream.coefficients='integers': cannot have scale=0.5" in err
 
 
 def test_what_is_named_twice_is_scored_once(folder, evaluate):
