@@ -25,7 +25,7 @@ from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.kept_recipe import check_can_be_kept, keep_problems, recipe_of
 
 MAX_NAME = 200  # bytes of a run's name, which is part of the names of files
-BF16_WIDTH = 256  # from this width on, bf16 is faster on processors that have it (docs/LOG.md)
+BF16_WIDTH = 256  # from this width on, or with relations, bf16 is faster where there is any (docs/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,7 @@ def _settle_precision(recipe: Recipe) -> Recipe:
         return recipe
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
-    bf16 = torch.cuda.is_available() or (fast_bf16 and recipe.model.width >= BF16_WIDTH)
+    large = recipe.model.width >= BF16_WIDTH or recipe.model.relations
+    bf16 = torch.cuda.is_available() or (fast_bf16 and large)
     settled = training.model_copy(update={"precision": "bf16" if bf16 else "fp32"})
     return recipe.model_copy(update={"training": settled})
