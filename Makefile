@@ -5,7 +5,8 @@
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make bench-learning   seconds that small recipes take to 90%, and what the published way learns in the same time
 # make nine     train the nine problems of small/ anew, one after another; report and table are in runs/nine
-# make results  after make nine: train other seeds and precisions too; writes docs/RESULTS.md
+# make results  after make nine: train other seeds and precisions too; writes docs/NINE.md
+# make full     train the paper's problems at its own sizes, hours of work, going on where it was; writes docs/RESULTS.md
 # make clean    remove the environment and the caches; runs/ stays
 #
 # TORCH_INDEX_URL, unset by default, takes torch from another index (README says when one wants it).
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint bench bench-learning nine results clean
+.PHONY: demo test faults lint bench bench-learning nine results full clean
 
 demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
@@ -36,10 +37,13 @@ bench-learning: .venv/installed
 	$(BIN)/python bench/learning.py --out bench/learning.json
 
 nine: .venv/installed
-	$(BIN)/python bench/nine_problems.py
+	$(BIN)/python -m bench.nine_problems
 
 results: .venv/installed
-	$(BIN)/python bench/nine_problems.py --more
+	$(BIN)/python -m bench.nine_problems --more
+
+full: .venv/installed
+	$(BIN)/python -m bench.full_sizes
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import nine_problems
+from bench import nine_problems, trainings
 
 STAND_IN = """
 import json, pathlib, signal, sys, time
@@ -51,7 +51,7 @@ def place(tmp_path, monkeypatch) -> Path:
     (tmp_path / "matstream_stand_in.py").write_text(STAND_IN)
     (tmp_path / "docs").mkdir()
     (tmp_path / "shares").write_text(json.dumps(SHARES))
-    monkeypatch.setattr(nine_problems, "MATSTREAM", [sys.executable, str(tmp_path / "matstream_stand_in.py")])
+    monkeypatch.setattr(trainings, "MATSTREAM", [sys.executable, str(tmp_path / "matstream_stand_in.py")])
     for key in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{key}_NAME", "a")
         monkeypatch.setenv(f"GIT_{key}_EMAIL", "a@example.org")
@@ -71,11 +71,11 @@ def test_nine_trains_every_problem_anew_and_writes_its_table(place):
     assert trained(place) == [f"nine-{problem} anew" for problem in nine_problems.PROBLEMS]
     assert not (place / "runs/nine-svd-seed-2").exists()  # of an earlier time
     assert (place / "runs/nine-lives").exists()  # somebody else's
-    text = (place / "runs/nine/RESULTS.md").read_text()
+    text = (place / "runs/nine/NINE.md").read_text()
     row = "| svd | 1,234,567 | 90 | 25.0% | 91.0% | 45.5% | 22.8% | 11.4% | 91.0% | 91.0% | 3 | 1 |"
     assert row in text
     assert "Every problem is at 90% or more at 5%." in text
-    assert not (place / "docs/RESULTS.md").exists()
+    assert not (place / "docs/NINE.md").exists()
 
 
 def test_more_adds_seeds_of_the_three_that_did_worst_and_another_precision(place):
@@ -83,12 +83,12 @@ def test_more_adds_seeds_of_the_three_that_did_worst_and_another_precision(place
     nine_problems.main(more=True)
     seeds = [f"nine-{name}-seed-{n} anew" for name in ("svd", "inverse", "matmul") for n in (1, 2)]
     assert trained(place)[11:] == ["nine-eigenvalues-bf16 anew", "nine-matmul-bf16 anew", *seeds]
-    text = (place / "docs/RESULTS.md").read_text()
+    text = (place / "docs/NINE.md").read_text()
     assert "| svd | 91.0% | 94.0% | 99.0% | 8.0 points |" in text
     assert "| matmul | fp32 | 90 | 95.0% |" in text
     assert "| matmul | bf16 | 90 | 99.0% |" in text
-    assert "results.png" in text
-    assert (place / "docs/results.png").read_bytes() == b"curves"
+    assert "nine.png" in text
+    assert (place / "docs/nine.png").read_bytes() == b"curves"
 
 
 def test_a_problem_or_a_seed_that_misses_the_goal_is_named_and_fails(place):
@@ -96,7 +96,7 @@ def test_a_problem_or_a_seed_that_misses_the_goal_is_named_and_fails(place):
     (place / "shares").write_text(json.dumps(SHARES | {"nine-inverse-seed-2": 0.899}))
     with pytest.raises(SystemExit, match="Under 90% at 5%: inverse-seed-2"):
         nine_problems.main(more=True)
-    assert "Under 90% at 5%: inverse-seed-2." in (place / "docs/RESULTS.md").read_text()
+    assert "Under 90% at 5%: inverse-seed-2." in (place / "docs/NINE.md").read_text()
 
 
 def test_more_needs_all_nine_of_the_same_commit(place):
@@ -112,8 +112,8 @@ def test_more_needs_all_nine_of_the_same_commit(place):
 def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, number):
     nine_problems.main()
     (place / "slow").touch()
-    code = "import signal\nfrom bench import nine_problems\n"
-    code += f"nine_problems.MATSTREAM = {nine_problems.MATSTREAM}\n"
+    code = "import signal\nfrom bench import nine_problems, trainings\n"
+    code += f"trainings.MATSTREAM = {trainings.MATSTREAM}\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "signal.signal(signal.SIGTERM, nine_problems._end)\nnine_problems.main(more=True)"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}

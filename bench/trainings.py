@@ -1,0 +1,97 @@
+"""Trainings of which a table is made: runs of `matstream train`, gone on with where one was interrupted."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matstream.trainer.runs.folder import RESULT
+
+TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
+MATSTREAM = [sys.executable, "-m", "matstream"]
+
+
+class Training(NamedTuple):
+    """One training: a recipe, and what is changed in it."""
+
+    recipe: str
+    run: str
+    changes: dict[str, Any]
+
+    @property
+    def problem(self) -> str:
+        """The recipe's name without that of its family."""
+        return self.recipe.rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.run
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RESULT).is_file()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What result.json of the finished run says."""
+        found: dict[str, Any] = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def accuracy(self) -> float:
+        """The share of test samples that are right within 5%."""
+        return float(self.result["accuracy"]["0.05"])
+
+    def command(self, how: str) -> list[str]:
+        """The arguments of matstream that train it."""
+        flags = [word for key, value in self.changes.items() for word in (f"--{key}", str(value))]
+        return ["train", self.recipe, "--run", self.run, how, *flags]
+
+
+def train(training: Training, *, resume: bool) -> None:
+    """Train and score, as `matstream train` does."""
+    run(*training.command("--resume" if resume else "--overwrite"))
+
+
+def run(*arguments: str) -> None:
+    """Run matstream, without a GPU, and end if it fails; told to stop, let it stop by itself first."""
+    process = subprocess.Popen([*MATSTREAM, *arguments], env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # which it was sent too
+        process.wait()
+        raise
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
+    if status:
+        sys.exit(status)  # it has said why
+
+
+def commit() -> str:
+    """The commit that is checked out, `-dirty` behind it where files differ."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def processor() -> str:
+    """The processor's name, and how many cores this process may use."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text().splitlines()
+        name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table; its columns but the first are numbers."""
+    lines = [head, ("---", *["---:"] * (len(head) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
