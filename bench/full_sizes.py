@@ -42,8 +42,8 @@ PUBLISHED_SAMPLES = {
 }
 Runs = list[tuple[Training, Findings]]
 HOW = """\
-Each problem is a recipe of `full/`, trained without a GPU on samples streamed by a generator. The weights that
-did best on 1,000 validation samples are then scored on {samples} held-out samples, the first ones of the
+Each problem is a recipe of `full/`, trained without a GPU on samples streamed by a generator. The weights
+that did best on 1,000 validation samples are then scored on {samples} held-out samples, the first ones of the
 test split. {verdict} `make full` trains them all, and goes on where it was interrupted; what each run says of
 itself is in [results/](results), with its commit, processor and command."""
 EXPLAINED = """\
