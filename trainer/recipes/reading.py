@@ -14,7 +14,7 @@ from matstream.shared.errors import RefusedError, UserError, explain
 from matstream.trainer.recipes.recipe import Recipe
 
 RECIPES = Path(str(files("matstream.trainer") / "recipes"))
-BASES = ("base/published", "base/small")  # recipes extend them, but they are not recipes themselves
+BASE = "base/"  # what recipes extend, but are not recipes themselves
 
 
 def load_recipe(name: str, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[str, Recipe]:
@@ -51,7 +51,7 @@ def _document(what: str, file: Path, extending: tuple[Path, ...]) -> dict[str, A
         return document
     name = document.pop("extends")
     what = f"{what}: extends={name!r}"
-    known = [*BASES, *recipe_names()]
+    known = _names()
     if name in known:
         base = RECIPES / f"{name}.toml"
     elif isinstance(name, str) and name.lower().endswith(".toml"):
@@ -104,8 +104,11 @@ def differences(recipe: Recipe, other: Recipe, *sections: str) -> Iterator[tuple
 
 def recipe_names() -> list[str]:
     """The recipes that come with matstream, such as quickstart or small/add."""
-    found = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml")}
-    return sorted(found.difference(BASES))
+    return [name for name in _names() if not name.startswith(BASE)]
+
+
+def _names() -> list[str]:
+    return sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml"))
 
 
 def is_written(path: Path) -> bool:

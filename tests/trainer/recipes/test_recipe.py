@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -61,7 +62,10 @@ def test_a_recipe_extends_another_key_by_key(tmp_path):
 @pytest.mark.parametrize(
     ("extends", "wrong"),
     [
-        ("'paper/nothing'", "extends='paper/nothing': must be one of base/published, .*, or a .toml file"),
+        (
+            "'paper/nothing'",
+            "extends='paper/nothing': must be one of base/full, base/published, .*, or a .toml file",
+        ),
         ("3", "extends=3: must be one of"),
         ("'none.toml'", "extends='none.toml': there is no file"),
         ("'mine.toml'", "extends='mine.toml': must not be a recipe that extends this one"),
@@ -250,6 +254,56 @@ def test_bounds_hold_for_structures_of_ones_own(problems_forgotten, file, struct
     samples = from_batch(generate(spec, 0, "train", 0, 5000))
     assert np.abs(samples.input).max() <= of_inputs(spec).largest
     assert np.abs(samples.target).max() <= of_targets(spec).largest
+
+
+SYMMETRIC = {"operation": "eigenvalues", "dim": 3}
+
+
+@pytest.mark.parametrize(
+    ("stream", "tokens", "model", "wrong"),
+    [
+        (
+            SYMMETRIC,
+            {},
+            {"relations": True, "paper": True},
+            "model.relations=True: must be False with model.pa",
+        ),
+        (
+            SYMMETRIC,
+            {"input_form": "sequential"},
+            {"values": True},
+            "model.values=True: must be False with tok",
+        ),
+        (
+            SYMMETRIC,
+            {"output_form": "sequential"},
+            {"relations": True},
+            "model.relations=True: must be False",
+        ),
+        (
+            SYMMETRIC,
+            {"triangle": True, "input_form": "sequential"},
+            {},
+            "tokens.triangle=True: must be False with tokens.input_form='sequential'",
+        ),
+        (
+            SYMMETRIC | {"noise": 0.1},
+            {"triangle": True},
+            {},
+            "tokens.triangle=True: must be False with stream.noise, which leaves no input symmetric",
+        ),
+        (
+            {"operation": "add,inverse", "dim": 3},
+            {"triangle": True},
+            {},
+            "tokens.triangle=True: must be False with stream.operation=add,inverse, whose inputs are not sym",
+        ),
+    ],
+)
+def test_what_a_matrix_is_read_by_must_be_there(stream, tokens, model, wrong):
+    document = {"stream": stream, "tokens": tokens, "model": model, "training": {"samples": 1000}}
+    with pytest.raises(RefusedError, match=re.escape(wrong)):
+        read_recipe(document, {})
 
 
 @pytest.mark.parametrize("written", ["curriculum = 3", "curriculum = [3]", "[curriculum]\nsamples = 3"])
