@@ -49,9 +49,6 @@ class TokensSection(_Section):
     output_digits: int = 3
     input_form: Form = "factored"
     output_form: Form = "factored"
-    triangle: bool = Field(
-        False, description="whether of symmetric inputs only the entries on and below the diagonal are read"
-    )
 
 
 class ModelSection(_Section):
@@ -252,8 +249,6 @@ class Recipe(_Section):
             if getattr(model, key) and (model.paper or sequential):
                 other = "model.paper=True" if model.paper else "tokens of the sequential form"
                 raise conflict(f"model.{key}", True, f"must be False with {other}")
-        if self.tokens.triangle:
-            self._check_triangle()
         training = self.training
         if training.accumulate > training.batch_size:
             reason = f"must be at most training.batch_size={training.batch_size}"
@@ -269,18 +264,6 @@ class Recipe(_Section):
             )
             raise conflict("stream.dim", self.stream.fields()["dim"], reason)
         return self
-
-    def _check_triangle(self) -> None:
-        reason = None
-        if self.tokens.input_form != "factored":
-            reason = "must be False with tokens.input_form='sequential'"
-        elif any(stream.noise for stream in self.streams):
-            reason = "must be False with stream.noise, which leaves no input symmetric"
-        elif not any(op.symmetric for stream in self.streams for op in stream.operations.values()):
-            names = ",".join(self.stream.operation)
-            reason = f"must be False with stream.operation={names}, whose inputs are not symmetric"
-        if reason is not None:
-            raise conflict("tokens.triangle", True, reason)
 
     def _tasks_and_positions(self) -> tuple[int, int]:
         """How many tasks there are, and the most numbers that an input or a target has."""
@@ -306,8 +289,7 @@ class Recipe(_Section):
         in_grid = form == "factored" and not self.model.paper
         # those of the stream that is scored, then what only stages have
         tasks = dict.fromkeys(task for stream in self.streams[::-1] for task in tasks_of(stream))
-        triangle = self.tokens.triangle and side == "input"
-        return Tokens(encoding, form, side, tuple(tasks), in_grid, triangle)
+        return Tokens(encoding, form, side, tuple(tasks), in_grid)
 
 
 def _check_held(side: str, encoding: Encoding, magnitudes: Magnitudes) -> None:

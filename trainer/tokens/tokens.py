@@ -42,7 +42,6 @@ class Tokens:
     side: Side
     tasks: tuple[Task, ...]
     in_grid: bool  # whether a position's place is (block, row, column) or its number in the sequence
-    triangle: bool = False  # whether of symmetric inputs only the entries on and below the diagonal are read
 
     @cached_property
     def slots(self) -> tuple[tuple[int, int], ...]:
@@ -101,7 +100,7 @@ class Tokens:
     def lengths(self) -> tuple[int, ...]:
         """The number of positions of the longest sequence of each task."""
         words, mark = (self.encoding.words_per_number, 1) if self.form == "sequential" else (1, 0)
-        return tuple(self._header + int(kept.sum()) * words + mark for kept in self._kept)
+        return tuple(self._header + rows * cols * words + mark for rows, cols in self._shapes)
 
     @cached_property
     def opening(self) -> NDArray[np.int64]:
@@ -116,7 +115,7 @@ class Tokens:
         places = np.zeros((len(self.tasks), self.length, 3), dtype=np.int64)
         places[:, : self._header, 2] = np.arange(self._header)
         for number, (task, shape) in enumerate(zip(self.tasks, self._shapes, strict=True)):
-            blocks = _blocks(task, self.side, *shape)[self._kept[number]]
+            blocks = _blocks(task, self.side, *shape)
             places[number, self._header : self._header + len(blocks)] = blocks
         return places
 
@@ -131,10 +130,6 @@ class Tokens:
         ids[:, : self._header, 0] = header
         words = self.encoding.encode(entries)  # (entries, words per number)
         sizes = shapes.prod(axis=1, dtype=np.int64)  # entries of each matrix
-        if self.triangle:
-            kept = self._kept_of_tasks[tasks]  # (B, most entries)
-            words = words[kept[np.arange(kept.shape[1]) < sizes[:, None]]]
-            sizes = kept.sum(axis=1)
         if self.form == "factored":
             sample = np.repeat(np.arange(len(shapes)), sizes)
             ids[sample, self._header + _count_within(sizes)] = words + self.offsets
@@ -156,14 +151,10 @@ class Tokens:
         """
         shape = rows, cols = self._shapes[task]
         if self.form == "factored":
-            kept = self._kept[task]
-            numbers = ids[:, self._header : self._header + int(kept.sum())]
+            numbers = ids[:, self._header : self._header + rows * cols]
             starts, stops = np.array(self.slots).T
             words = np.where((numbers >= starts) & (numbers < stops), numbers - self.offsets, -1)
-            values = np.zeros((len(ids), rows * cols))
-            values[:, kept] = self.encoding.decode(words)
-            values[:, ~kept] = values[:, _mirrored(kept, cols)]
-            return values.reshape(-1, *shape)
+            return np.asarray(self.encoding.decode(words).reshape(-1, *shape))
         header = self.header(task)
         words, complete = self._align(ids[:, self._header :, 0], rows * cols)
         values = self.encoding.decode(words)
@@ -205,22 +196,6 @@ class Tokens:
         sample, place = np.nonzero(~ended & complete[:, None])
         aligned[sample, number[sample, place], slot[sample, place]] = ids[sample, place]
         return aligned, complete
-
-    @cached_property
-    def _kept(self) -> list[NDArray[np.bool_]]:
-        """For each task, which entries of a matrix are written, (rows·cols,)."""
-        return [
-            _lower(task) if self.triangle and task.definition.symmetric else np.ones(rows * cols, dtype=bool)
-            for task, (rows, cols) in zip(self.tasks, self._shapes, strict=True)
-        ]
-
-    @cached_property
-    def _kept_of_tasks(self) -> NDArray[np.bool_]:
-        """The same, padded to one length, (K, most entries)."""
-        table = np.zeros((len(self.tasks), max(map(len, self._kept))), dtype=bool)
-        for row, kept in zip(table, self._kept, strict=True):
-            row[: len(kept)] = kept
-        return table
 
     @property
     def _shapes(self) -> list[tuple[int, int]]:
@@ -293,19 +268,6 @@ def _blocks(task: Task, side: Side, rows: int, cols: int) -> NDArray[np.int64]:
         block = np.searchsorted(starts, row, side="right")
         row = row - starts[block - 1]
     return np.stack([block, row, col], axis=1)
-
-
-def _lower(task: Task) -> NDArray[np.bool_]:
-    """Which entries of a task's input do not repeat another of a symmetric matrix, (rows·cols,)."""
-    rows, cols = task.input_shape
-    row, col = np.divmod(np.arange(rows * cols), cols)
-    return (col <= row) | (col >= rows)  # a vector may stand beside the matrix
-
-
-def _mirrored(kept: NDArray[np.bool_], cols: int) -> NDArray[np.int64]:
-    """Of the entries of a symmetric matrix that are not written, the ones that they equal."""
-    row, col = np.divmod(np.flatnonzero(~kept), cols)
-    return col * cols + row
 
 
 def _count_within(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

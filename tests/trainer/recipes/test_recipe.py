@@ -280,24 +280,6 @@ SYMMETRIC = {"operation": "eigenvalues", "dim": 3}
             {"relations": True},
             "model.relations=True: must be False",
         ),
-        (
-            SYMMETRIC,
-            {"triangle": True, "input_form": "sequential"},
-            {},
-            "tokens.triangle=True: must be False with tokens.input_form='sequential'",
-        ),
-        (
-            SYMMETRIC | {"noise": 0.1},
-            {"triangle": True},
-            {},
-            "tokens.triangle=True: must be False with stream.noise, which leaves no input symmetric",
-        ),
-        (
-            {"operation": "add,inverse", "dim": 3},
-            {"triangle": True},
-            {},
-            "tokens.triangle=True: must be False with stream.operation=add,inverse, whose inputs are not sym",
-        ),
     ],
 )
 def test_what_a_matrix_is_read_by_must_be_there(stream, tokens, model, wrong):

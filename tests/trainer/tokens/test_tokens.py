@@ -169,32 +169,6 @@ def test_the_values_of_ids_are_the_numbers_that_they_write_and_0_elsewhere(name,
         assert (values[row, header + len(entries) :] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        StreamSpec(operation="eigenvalues", dim=3),
-        StreamSpec(operation="potentials", dim="2-4"),
-        StreamSpec(operation="add,eigenvectors,matvec", dim="1-3"),
-    ],
-)
-def test_of_symmetric_inputs_the_lower_triangle_is_all_that_is_read(spec):
-    whole = tokens(spec, side="input")
-    lower = Tokens(P1000, "factored", "input", tasks_of(spec), in_grid=True, triangle=True)
-    samples = from_batch(generate(spec, 0, "train", 0, 200))
-    ids, _, tasks = encode(samples, spec.operation, lower, tokens(spec))
-    every, _, _ = encode(samples, spec.operation, whole, tokens(spec))
-    for task in np.unique(tasks):
-        rows = tasks == task
-        np.testing.assert_array_equal(lower.decode(ids[rows], task), whole.decode(every[rows], task))
-        definition, n = lower.tasks[task].definition, lower.tasks[task].n
-        less = n * (n - 1) // 2 if definition.symmetric else 0
-        assert lower.lengths[task] == whole.lengths[task] - less
-        assert (ids[rows][:, lower.lengths[task] :] == NOTHING).all()
-        assert (ids[rows][:, : lower.lengths[task], 0] != NOTHING).all()
-        block, row, col = lower.places[task, whole.header(task).size : lower.lengths[task]].T
-        assert not definition.symmetric or (col[block == 1] <= row[block == 1]).all()
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_an_output_that_is_no_number_is_read_as_nan(form):
     spec = StreamSpec(operation="transpose", dim=1, cols=2)
