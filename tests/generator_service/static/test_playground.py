@@ -259,7 +259,8 @@ def test_a_sample_for_a_law_is_read_no_further_when_nobody_waits_for_it(open_pag
     expect(page.locator("#law")).to_contain_text("the uniform law of the entries")
     page.wait_for_timeout(100)
     query = "operation=inverse&dim=3&split=valid&seed=1&start=0&count=20000"
-    assert [url.query for url in ended] == [query] == [urlsplit(asked.value.url).query]
+    streams = [url.query for url in ended if url.path == "/v1/stream"]  # its first samples may be left too
+    assert streams == [query] == [urlsplit(asked.value.url).query]
 
 
 def test_every_operation_can_be_chosen_and_shows_samples_and_a_law(open_page, server):
