@@ -9,17 +9,15 @@ commit, the processor and the command. docs/RESULTS.md is made of these alone; -
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import cyclopts
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.trainings import TOLERANCES, Training, commit, markdown, processor, train
+from bench.trainings import TOLERANCES, Training, commit, cores, markdown, processor, start, train
 from matstream.trainer.report.figures import curves
 from matstream.trainer.report.reading import Findings, read_findings
 from matstream.trainer.runs.folder import METRICS, RECIPE, RESULT, SCORES, STUDY
@@ -75,8 +73,8 @@ def note_start(training: Training) -> None:
     made = json.loads(place.read_text()) if place.is_file() and training.folder.is_dir() else {"commits": []}
     made["commits"] = list(dict.fromkeys([*made["commits"], commit()]))
     made["processor"] = processor()
-    made["threads"] = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
-    made["command"] = " ".join(["matstream", *training.command("")]).strip()
+    made["threads"] = int(os.environ.get("OMP_NUM_THREADS", cores()))
+    made["command"] = " ".join(["matstream", *training.command()])
     place.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
@@ -187,13 +185,5 @@ def against(runs: Runs) -> str:
     )
 
 
-def _end(number: int, frame: object) -> None:
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        cyclopts.run(main)
-    except KeyboardInterrupt:
-        sys.exit("full: interrupted; make full goes on")
+    start(main, "full: interrupted; make full goes on")

@@ -9,19 +9,16 @@ writes all results to docs/NINE.md. If --more is interrupted, the next --more co
 
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
-import cyclopts
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.trainings import TOLERANCES, Training, commit, markdown, processor, run, train
+from bench.trainings import TOLERANCES, Training, commit, markdown, processor, run, start, train
 from matstream.trainer.runs.folder import METRICS, clear
 
 GOAL = 0.9
@@ -232,13 +229,5 @@ def precision_table(precise: Sequence[Training]) -> str:
     return markdown(("problem", "precision", "seconds", "5%", "2%", "1%", "0.5%"), rows)
 
 
-def _end(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        cyclopts.run(main)
-    except KeyboardInterrupt:
-        sys.exit("nine: interrupted; make nine starts anew, make results goes on")
+    start(main, "nine: interrupted; make nine starts anew, make results goes on")

@@ -3,11 +3,14 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+import cyclopts
 
 from matstream.trainer.runs.folder import RESULT
 
@@ -46,10 +49,10 @@ class Training(NamedTuple):
         """The share of test samples that are right within 5%."""
         return float(self.result["accuracy"]["0.05"])
 
-    def command(self, how: str) -> list[str]:
+    def command(self, *how: str) -> list[str]:
         """The arguments of matstream that train it."""
         flags = [word for key, value in self.changes.items() for word in (f"--{key}", str(value))]
-        return ["train", self.recipe, "--run", self.run, how, *flags]
+        return ["train", self.recipe, "--run", self.run, *how, *flags]
 
 
 def train(training: Training, *, resume: bool) -> None:
@@ -87,8 +90,26 @@ def processor() -> str:
     if cpuinfo.is_file():
         lines = cpuinfo.read_text().splitlines()
         name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {cores()} cores"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(main: Callable[..., None], interrupted: str) -> None:
+    """Run a program's `main` on its command line; told to stop, end as its training does, and say so."""
+    signal.signal(signal.SIGTERM, end)
+    try:
+        cyclopts.run(main)
+    except KeyboardInterrupt:
+        sys.exit(interrupted)
+
+
+def end(number: int, frame: object) -> NoReturn:
+    """Handle a signal by ending, so that the training under way is told to stop too."""
+    sys.exit(128 + number)
 
 
 def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

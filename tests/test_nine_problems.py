@@ -115,7 +115,7 @@ def test_a_training_that_is_interrupted_is_let_stop_and_gone_on_with(place, numb
     code = "import signal\nfrom bench import nine_problems, trainings\n"
     code += f"trainings.MATSTREAM = {trainings.MATSTREAM}\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "signal.signal(signal.SIGTERM, nine_problems._end)\nnine_problems.main(more=True)"
+    code += "signal.signal(signal.SIGTERM, trainings.end)\nnine_problems.main(more=True)"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, start_new_session=True, stderr=subprocess.DEVNULL

@@ -63,8 +63,8 @@ class Pretrained:
 
         Warns, and raises ValueError, as `predict` does.
         """
-        predictions = self._predict(matrices, operation)
         inputs = real_numbers(matrices, "matrices")
+        predictions = self._predict(inputs, operation)
         if inputs.ndim == 2:
             inputs, predictions = inputs[None], predictions[None]
         definition = self.solver.read.tasks[self._task(inputs.shape[1:], operation)].definition
