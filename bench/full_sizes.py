@@ -88,7 +88,12 @@ def keep(training: Training) -> None:
     lines = (training.folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
     validations = [line for line in lines if "validation_loss" in line]
     (kept / METRICS).write_text("".join(validations), encoding="utf-8")
-    shutil.copy(Path("runs/full") / f"{training.run}.json", kept / MADE)
+    noted = Path("runs/full") / f"{training.run}.json"
+    if noted.is_file():
+        shutil.copy(noted, kept / MADE)
+    else:  # it was trained by hand
+        made = dict.fromkeys(("processor", "threads", "command"), "unknown") | {"commits": ["unknown"]}
+        (kept / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 def results() -> str:

@@ -56,6 +56,12 @@ def test_full_trains_what_is_missing_and_its_page_is_made_of_what_is_kept(place)
     assert (place / "runs/full-eigenvalues-5/result.json").stat().st_mtime_ns == before
     assert (place / "runs/full-singular-values-4/result.json").exists()
 
+    (place / "runs/full/full-eigenvalues-5.json").unlink()  # as of a run that was trained by hand
+    full_sizes.main()
+    assert "| eigenvalues-5 | 100%, 40 million | 128 |" in (place / "docs/RESULTS.md").read_text()
+    made = json.loads((place / "docs/results/full-eigenvalues-5/made.json").read_text())
+    assert made["commits"] == ["unknown"]
+
     shutil.rmtree(place / "runs")
     (place / "docs/RESULTS.md").unlink()
     full_sizes.main(page=True)
