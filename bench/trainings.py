@@ -24,6 +24,7 @@ class Training(NamedTuple):
     recipe: str
     run: str
     changes: dict[str, Any]
+    scored: tuple[str, ...] = ()  # flags of `matstream evaluate`, by which it is scored further
 
     @property
     def problem(self) -> str:

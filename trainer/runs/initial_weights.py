@@ -5,7 +5,6 @@ dimensions have the words of numbers in common, and each has words of its own be
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -15,21 +14,24 @@ from matstream.trainer.recipes.reading import differences
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.kept_recipe import recipe_of
+from matstream.trainer.runs.shipped import folder_of
 from matstream.trainer.runs.weights import tables_of_words
 from matstream.trainer.tokens.tokens import Tokens
 
 
 def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
-    """Copy a run's best weights into a recipe's model, which may read and write more or other words, and have
-    more places; for these the model keeps its own initial weights.
+    """Copy the best weights of a run, or those of a model that comes with matstream, into a recipe's model,
+    which may read and write more or other words, and have more places; for these the model keeps its own
+    initial weights.
 
     Raises UserError if there are no weights, or if the [tokens] or [model] of the two recipes differ.
     """
-    theirs = recipe_of(Path(folder))
+    place = folder_of(folder)
+    theirs = recipe_of(place)
     for key, now, before in differences(recipe, theirs, "tokens", "model"):
         raise UserError(f"{key}={now!r}: must be {before!r}, as in {folder}")
     source = build(theirs)
-    checkpoints.load_best(Path(folder), theirs, source)
+    checkpoints.load_best(place, theirs, source)
     own_words, their_words = tables_of_words(recipe), tables_of_words(theirs)
     found = dict(source.named_parameters())
     with torch.no_grad():

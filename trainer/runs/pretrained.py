@@ -22,6 +22,7 @@ from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checkpoints
 from matstream.trainer.runs.folder import CONFIG, MODEL, RECIPE
 from matstream.trainer.runs.kept_recipe import recipe_of
+from matstream.trainer.runs.shipped import folder_of
 from matstream.trainer.tokens.magnitudes import seen_in
 
 BATCH = 1_000  # matrices predicted at a time
@@ -149,13 +150,14 @@ def _entry(matrices: NDArray[np.float64], place: int) -> str:
 
 
 def load(folder: str | Path) -> Pretrained:
-    """The best model of a run, or an exported model, from its folder.
+    """The best model of a run, or an exported model, from its folder; or one that comes with matstream, by
+    its name (`matstream models` lists them).
 
     Weights are read as data, but the Python files in the folder's problems/ folder are executed: load only
     folders that you trust. Raises UserError if the folder holds no model, a damaged one, or one that was made
     by another recipe.
     """
-    folder = Path(folder)
+    folder = folder_of(folder)
     recipe = recipe_of(folder)
     if (folder / MODEL / CONFIG).is_file():
         _check_same(recipe, folder)

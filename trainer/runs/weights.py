@@ -35,10 +35,10 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read."""
 
 
-def as_file(model: nn.Module) -> bytes:
-    """The weights of a model as the content of a safetensors file."""
+def as_file(model: nn.Module, dtype: torch.dtype = torch.float32) -> bytes:
+    """The weights of a model, rounded to `dtype`, as the content of a safetensors file."""
     # a weight that has two names is written under its first
-    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    weights = {name: weight.detach().to(dtype) for name, weight in model.named_parameters()}
     return safetensors.torch.save(weights, {"format": str(FORMAT)})
 
 

@@ -14,6 +14,7 @@ from matstream.trainer.display.formatting import percent
 from matstream.trainer.display.progress import working
 from matstream.trainer.display.tables import say
 from matstream.trainer.runs.pretrained import Pretrained, load
+from matstream.trainer.runs.shipped import folder_of
 from matstream.trainer.scoring.answers import answers, summaries
 from matstream.trainer.tokens.magnitudes import of_inputs, of_targets
 
@@ -26,6 +27,7 @@ HEAD = (
 def benchmark(folder: Path, urls: Sequence[str] | None) -> None:
     """Print a row for each test set whose problems a model was made for. Raises UserError if there is
     none."""
+    folder = folder_of(folder)
     model = load(folder)
     sets = [found for found in benchmark_sets() if _can_answer(model, found)]
     if not sets:

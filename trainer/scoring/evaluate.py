@@ -34,6 +34,7 @@ from matstream.trainer.runs.folder import (
 )
 from matstream.trainer.runs.pretrained import Pretrained, load
 from matstream.trainer.runs.results import read_scores, read_studies
+from matstream.trainer.runs.shipped import folder_of
 from matstream.trainer.scoring.answers import Answers, answers, save, summaries
 from matstream.trainer.scoring.baselines import baselines
 from matstream.trainer.scoring.failures import analyse
@@ -82,7 +83,7 @@ def plan(folders: Sequence[Path], changed: Mapping[str, Any], across: str | None
     changed = {name.replace("-", "_"): value for name, value in changed.items()}
     if field in changed:
         raise UserError(f"--across {across} and --stream.{field}={changed[field]}: must be one of them")
-    folders = list({folder.resolve(): folder for folder in folders}.values())
+    folders = list({folder.resolve(): folder for folder in map(folder_of, folders)}.values())
     owns = [load(folder) for folder in folders]
     if across == field:
         fits = partial(_fits, owns, folders, changed, field)

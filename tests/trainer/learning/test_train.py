@@ -203,18 +203,22 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, server):
     finish(first)
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith(("small/", "full/"))])
-def test_every_small_and_full_recipe_runs_from_the_stream_to_the_report(here, server, tmp_path, name):
+TRAINED = [name for name in recipe_names() if name.startswith(("small/", "full/", "laws/"))]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_recipe_for_two_cores_runs_from_the_stream_to_the_report(here, server, tmp_path, name):
     few = {"training__samples": 384, "evaluation__validation_samples": 30, "evaluation__test_samples": 30}
-    if name.startswith("full/"):
+    if not name.startswith("small/"):
         few |= {"training__samples": 96, "training__batch_size": 32}
     status, out, err = here("train", name, "--generator", server, **few)
     assert status == 0, err
     assert "accuracy" in out
     run = tmp_path / "runs" / name.replace("/", "-")
-    operation = re.sub(r"_\d+$", "", name.partition("/")[2].replace("-", "_"))
-    assert json.loads((run / "result.json").read_text())["spec"]["operation"] == operation
-    assert matstream.load(run).predict(np.ones(tasks_of(recipe_of(run).stream)[0].input_shape)).ndim == 2
+    stream = recipe_of(run).stream
+    assert json.loads((run / "result.json").read_text())["spec"] == stream.fields()
+    task = tasks_of(stream)[0]
+    assert matstream.load(run).predict(np.ones(task.input_shape), task.operation).ndim == 2
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("paper/")])
