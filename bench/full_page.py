@@ -235,7 +235,8 @@ def generalisation(worst: Mapping[str, float]) -> str:
     return (
         f"The model trained on `laplace` is right in at least {laplace:.1%} on every spectrum, the one "
         f"trained on `semicircle` (matrices of independent entries) on its worst in {semicircle:.1%}: "
-        f"this {verb} the paper's finding that the first generalises to the other spectra, and the second does not."
+        f"this {verb} the paper's finding that the first generalises to the other spectra and the second "
+        "does not."
     )
 
 

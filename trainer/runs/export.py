@@ -28,7 +28,7 @@ def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
 
 
 def write_model(folder: Path, recipe: Recipe, result: Mapping[str, Any], weights: bytes, card: str) -> None:
-    """Write a model as a folder: its weights, config.json with its recipe and result, their checksums, and the
+    """Write a model as a folder: its weights, config.json with its recipe and result, checksums, and a
     model card, unless there is one that somebody has edited."""
     config = {
         "matstream": importlib.metadata.version("matstream"),
