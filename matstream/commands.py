@@ -1,5 +1,5 @@
 """The command line: `matstream serve`, `sample`, `train`, `evaluate`, `benchmark`, `report`,
-`recipes`.
+`models`, `recipes`.
 
 Each command is loaded when it is called, so that the service needs no
 torch and the trainer no FastAPI.
@@ -228,7 +228,7 @@ def train(
     overwrite
         Replace a run that exists.
     start_from
-        A run whose best weights training starts from, such as runs/small-eigenvalues.
+        A run whose best weights training starts from, such as runs/small-eigenvalues, or a model by its name.
     stream
         The problems: --stream.KEY VALUE, as in --stream.dim 4; the same for every section of the recipe.
     tokens
@@ -281,7 +281,7 @@ def evaluate(
     Parameters
     ----------
     runs
-        Folders of runs, or of exported models.
+        Folders of runs or of exported models, or names of models that come with matstream (see `models`).
     generator
         URL of a running generator; may be given several times, for replicas. Without it, one is started.
     problems
@@ -321,7 +321,7 @@ def benchmark(model: Path, /, *, generator: list[str] | None = None) -> None:
     Parameters
     ----------
     model
-        Folder of a run, or of an exported model.
+        Folder of a run or of an exported model, or the name of one that comes with matstream (see `models`).
     generator
         URL of a running generator; may be given several times, for replicas. Without it, one is started.
     """
@@ -346,6 +346,15 @@ def report(runs: Annotated[list[Path], Parameter(negative=())], /, *, out: Path 
         from matstream.trainer import cli
 
     cli.report(runs, out)
+
+
+@app.command
+def models() -> None:
+    """List the trained models that come with matstream."""
+    with loading():
+        from matstream.trainer.runs.shipped import models as show
+
+    show()
 
 
 @app.command

@@ -1,10 +1,15 @@
 """The trained models that come with matstream, each a folder, as `export` writes one."""
 
+import json
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
 
 import matstream
 from matstream.shared.errors import UserError
 from matstream.trainer.runs.folder import CONFIG
+from matstream.trainer.runs.kept_recipe import recipe_of
 
 MODELS = Path(matstream.__file__).parent / "models"
 
@@ -25,3 +30,27 @@ def folder_of(model: str | Path) -> Path:
         return MODELS / str(model)
     known = f"; the models that come with matstream are {', '.join(names)}" if names else ""
     raise UserError(f"there is no folder {folder}{known}")
+
+
+def models() -> None:
+    """List the models that come with matstream."""
+    table = Table(
+        Column("model", no_wrap=True),
+        *("operation", "dim", "entries", "right within 5%", "weights", "samples seen"),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for name in model_names():
+        fields = recipe_of(MODELS / name).stream.fields()
+        result = json.loads((MODELS / name / CONFIG).read_bytes())["result"]
+        table.add_row(
+            name,
+            fields["operation"],
+            str(fields["dim"]),
+            "several laws" if "," in fields.get("coefficients", "") else fields.get("coefficients", "uniform"),
+            f"{result['accuracy']['0.05']:.1%}",
+            f"{result['parameters']:,}",
+            f"{result['samples_seen']:,}",
+        )
+    Console().print(table)

@@ -13,6 +13,7 @@ from matstream.trainer.client.embedded import generators
 from matstream.trainer.display.formatting import percent
 from matstream.trainer.display.progress import working
 from matstream.trainer.display.tables import say
+from matstream.trainer.runs.folder import CONFIG, RESULT
 from matstream.trainer.runs.pretrained import Pretrained, load
 from matstream.trainer.runs.shipped import folder_of
 from matstream.trainer.scoring.answers import answers, summaries
@@ -64,6 +65,10 @@ def _row(model: Pretrained, folder: Path, one: BenchmarkSet, client: Client) -> 
 
 
 def _seen(folder: Path) -> str:
-    """The samples that a run has learned from; an exported model does not say."""
-    result = folder / "result.json"
-    return f"{json.loads(result.read_bytes())['samples_seen']:,}" if result.is_file() else "–"
+    """The samples that a model has learned from; models exported before 0.5 do not say."""
+    result, config = folder / RESULT, folder / CONFIG
+    if result.is_file():
+        said = json.loads(result.read_bytes())
+    else:
+        said = json.loads(config.read_bytes()).get("result", {}) if config.is_file() else {}
+    return f"{said['samples_seen']:,}" if said else "–"
