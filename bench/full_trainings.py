@@ -22,7 +22,7 @@ OF_SPECTRA = [
     Training(
         "full/eigenvalues-5",
         f"full-spectrum-{spectrum.replace('_', '-')}",
-        {"stream.coefficients": "gaussian", "stream.spectrum": spectrum},
+        {"stream.coefficients": "gaussian", "stream.spectrum": spectrum, "training.samples": 100_000},
         ("--across", "spectrum"),
     )
     for spectrum in SPECTRA

@@ -48,7 +48,9 @@ def models() -> None:
             name,
             fields["operation"],
             str(fields["dim"]),
-            "several laws" if "," in fields.get("coefficients", "") else fields.get("coefficients", "uniform"),
+            "several laws"
+            if "," in fields.get("coefficients", "")
+            else fields.get("coefficients", "uniform"),
             f"{result['accuracy']['0.05']:.1%}",
             f"{result['parameters']:,}",
             f"{result['samples_seen']:,}",
