@@ -171,8 +171,8 @@ def suited(task: Task, draw: Callable[[int, int, int], Floats], count: int) -> F
     """Inputs (count or fewer, rows, cols) of a task, each of whose operands is drawn: symmetric where they
     have to be, and of matrices to be inverted those that are not singular."""
     operands = []
-    for rows, cols in task.definition.operands(task.m, task.n):
-        matrices = draw(count, rows, cols)
+    for operand in task.definition.operands(task.m, task.n):
+        matrices = draw(count, operand.rows, operand.cols)
         if task.definition.symmetric:
             matrices = np.tril(matrices) + np.tril(matrices, -1).swapaxes(1, 2)
         operands.append(matrices)

@@ -12,7 +12,7 @@ from matstream.generator_service import numerics
 from matstream.generator_service.ensembles.draws import Draws, draw, row_layout
 from matstream.generator_service.variates import uniforms
 from matstream.shared.errors import Problem, RefusedError
-from matstream.shared.fields import WITH_ZEROS
+from matstream.shared.fields import WITH_ZEROS, plain
 from matstream.shared.linear_algebra.lapack import of_full_rank
 from matstream.shared.linear_algebra.norms import largest
 from matstream.shared.operation import Answers
@@ -189,6 +189,8 @@ def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
     if operation.residual_bound is not None:
         why = f"a residual over {operation.residual_bound:g}"
     refused = f"sample {index} was refused {MAX_ATTEMPTS} times, for {why}"
-    if spec.structure != "none":
-        return Problem("structure", spec.structure, f"cannot be drawn for {draws.operation}: {refused}")
+    if "structure" in spec.fields():
+        return Problem(
+            "structure", plain(spec.structure), f"cannot be drawn for {draws.operation}: {refused}"
+        )
     return Problem("operation", draws.operation, f"cannot be drawn: {refused}")

@@ -163,24 +163,38 @@ def read_mixture(value: Any, names: Collection[str]) -> Mixture:
     """Read one name or several, with weights or without. Raises ValueError, which says what is allowed."""
     if isinstance(value, Mixture) and set(value) <= set(names):
         return value
-    allowed = f"one or several of {', '.join(sorted(names))}"
-    given = [value] if isinstance(value, str) else value
-    if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(a, str) for a in given):
-        raise ValueError(f"must be {allowed}")
-    weights: dict[str, int] = {}
-    weighted: set[str] = set()
-    for part in (part for each in given for part in each.split(",")):
+    allowed = f"must be one or several of {', '.join(sorted(names))}"
+
+    def read(part: str) -> tuple[str, str | None]:
         name, colon, weight = part.partition(":")
         if name not in names:
-            raise ValueError(f"must be {allowed}, separated by commas")
-        if colon and not (re.fullmatch(r"[0-9]{1,7}", weight) and 1 <= int(weight) <= MAX_WEIGHT):
+            raise ValueError(f"{allowed}, separated by commas")
+        return name, weight if colon else None
+
+    return _read_mixture(value, read, allowed)
+
+
+def _number_of(digits: str) -> int:
+    """The number that up to seven digits make, 0 for anything else."""
+    return int(digits) if re.fullmatch(r"[0-9]{1,7}", digits) else 0
+
+
+def _read_mixture(value: Any, read: Callable[[str], tuple[str, str | None]], allowed: str) -> Mixture:
+    """Read names, each with a weight or without, which `read` takes apart."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(a, str) for a in given):
+        raise ValueError(allowed)
+    weights: dict[str, int] = {}
+    weighted: set[str] = set()
+    for name, weight in (read(part) for each in given for part in each.split(",")):
+        if weight is not None and not 1 <= _number_of(weight) <= MAX_WEIGHT:
             raise ValueError(f'must have whole numbers from 1 to {MAX_WEIGHT} as weights, like "{name}:3"')
-        if name in weights and (colon or name in weighted):
+        if name in weights and (weight is not None or name in weighted):
             raise ValueError(f"must name {name} once")
-        weighted |= {name} if colon else set()
+        weighted |= set() if weight is None else {name}
         weights[name] = int(weight or 1)
     if not weights:
-        raise ValueError(f"must be {allowed}")
+        raise ValueError(allowed)
     return Mixture(weights, weights.values())
 
 
@@ -197,24 +211,39 @@ def _mixture(
     return read, PlainSerializer(plain), _Described(describe)
 
 
-def _read_structure(value: Any) -> str:
-    given = parts(value) if isinstance(value, str) else []
+def _read_structures(value: Any) -> Mixture:
+    """Read one structure or several. A number after the last colon is a weight: no structure is one."""
     composed = ", ".join(COMPOSED)
     never = ", ".join(sorted(set(STRUCTURES) - set(BASES)))
     allowed = (
-        f"must be one of {', '.join(structures())}, or condition-κ with κ from 1 to {MAX_CONDITION:g}; "
-        f"{composed} may be followed by a colon and another, but not by {never}"
+        f"must be one or several of {', '.join(structures())}, or condition-κ with κ from 1 to "
+        f"{MAX_CONDITION:g}; {composed} may be followed by a colon and another, but not by {never}"
     )
-    if not 1 <= len(given) <= MAX_DEPTH:
+
+    def read(part: str) -> tuple[str, str | None]:
+        name, colon, weight = part.rpartition(":")
+        if colon and re.fullmatch(r"[0-9]+", weight):
+            return _read_structure(name, allowed), weight
+        return _read_structure(part, allowed), None
+
+    if isinstance(value, Mixture):
+        return Mixture([_read_structure(name, allowed) for name in value], value.weights)
+    return _read_mixture(value, read, allowed)
+
+
+def _read_structure(name: str, allowed: str) -> str:
+    """Read the name of one structure, and write its numbers in their plain form."""
+    given = parts(name)
+    if len(given) > MAX_DEPTH:
         raise ValueError(allowed)
     inner = [name for name in structures() if name in BASES or name not in STRUCTURES]
-    for place, name in enumerate(given):
-        if name.startswith(CONDITION):
-            kappa = name.removeprefix(CONDITION)
+    for place, part in enumerate(given):
+        if part.startswith(CONDITION):
+            kappa = part.removeprefix(CONDITION)
             given[place] = f"{CONDITION}{_read_number(kappa, allowed[8:], 1, MAX_CONDITION)!r}"
-        elif name not in (inner if place else structures()):
+        elif part not in (inner if place else structures()):
             raise ValueError(allowed)
-    if any(name not in COMPOSED for name in given[:-1]):
+    if any(part not in COMPOSED for part in given[:-1]):
         raise ValueError(allowed)
     return ":".join(given)
 
@@ -224,10 +253,11 @@ _number_or_range = {"type": "string", "pattern": "^[0-9.eE+-]+$", "examples": ["
 
 
 def _described_structures() -> dict[str, Any]:
-    one = f"({'|'.join(structures())}|{CONDITION}[0-9.eE+-]+)"
+    one = f"(({'|'.join(COMPOSED)}):){{0,{MAX_DEPTH - 1}}}({'|'.join(structures())}|{CONDITION}[0-9.eE+-]+)"
+    weighted = f"{one}(:[0-9]{{1,7}})?"
     return {
         "type": "string",
-        "pattern": f"^(({'|'.join(COMPOSED)}):){{0,{MAX_DEPTH - 1}}}{one}$",
+        "pattern": f"^{weighted}(,{weighted})*$",
         "examples": ["toeplitz", "condition-100", "block_diagonal:toeplitz"],
     }
 
@@ -240,11 +270,13 @@ Coefficients = Annotated[Mixture, *_mixture(lambda: COEFFICIENTS)]
 Scale = Annotated[
     float | IntRange, PlainValidator(_read_scale), PlainSerializer(plain), WithJsonSchema(_number_or_range)
 ]
-Structure = Annotated[str, PlainValidator(_read_structure), _Described(_described_structures)]
+Structures = Annotated[
+    Mixture, PlainValidator(_read_structures), PlainSerializer(plain), _Described(_described_structures)
+]
 Noise = Annotated[float, *number(0, 1e6)]
 Magnitude = Annotated[float, *number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]
 Index = Annotated[int, *whole(0, MAX_INDEX)]
 Count = Annotated[int, *whole(1, MAX_INDEX)]
 
 
-SEMICIRCLE, UNIFORM = Mixture(["semicircle"]), Mixture(["uniform"])
+SEMICIRCLE, UNIFORM, NONE = Mixture(["semicircle"]), Mixture(["uniform"]), Mixture(["none"])

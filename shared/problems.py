@@ -85,11 +85,12 @@ class Definitions:
         """These and the later ones, which win where both define a name."""
         return Definitions(self.operations | later.operations, self.structures | later.structures)
 
-    def only(self, operations: Iterable[str], structure: str) -> "Definitions":
-        """Those of these operations, and of what this structure is made of."""
+    def only(self, operations: Iterable[str], structures: Iterable[str]) -> "Definitions":
+        """Those of these operations, and of what these structures are made of."""
+        made_of = [part for name in structures for part in parts(name)]
         return Definitions(
             {name: self.operations[name] for name in operations if name in self.operations},
-            {name: self.structures[name] for name in parts(structure) if name in self.structures},
+            {name: self.structures[name] for name in made_of if name in self.structures},
         )
 
     @property

@@ -14,6 +14,7 @@ from matstream.shared.fields import (
     COEFFICIENTS,
     MAX_INDEX,
     MAX_INTEGER,
+    NONE,
     POSITIVE_SPECTRA,
     SEMICIRCLE,
     UNIFORM,
@@ -29,7 +30,7 @@ from matstream.shared.fields import (
     Scale,
     Spectra,
     Split,
-    Structure,
+    Structures,
     plain,
     read_mixture,
 )
@@ -81,8 +82,11 @@ class StreamSpec(BaseModel):
         description="Law of the eigenvalues of symmetric matrices; several are drawn per sample.",
         json_schema_extra={"default": "semicircle"},
     )
-    structure: Structure = Field(
-        "none", description="A structured ensemble in the place of free entries; it decides the spectrum too."
+    structure: Structures = Field(
+        default_factory=lambda: NONE,
+        description="A structured ensemble in the place of free entries, which decides the spectrum too; of "
+        "several, one is drawn for each sample.",
+        json_schema_extra={"default": "none"},
     )
     noise: Noise = Field(
         0, description="Level ν of noise: normal of deviation νs/√3, added to the input, not to the target."
@@ -164,10 +168,12 @@ class StreamSpec(BaseModel):
             reason = f"is not for {', '.join(hidden)}: a 0 in the input means a hidden entry"
             raise conflict("coefficients", given, f"{reason}; {allowed}")
         regular = self._named(lambda operation: operation.invertible or operation.diagonalisable)
-        least = least_integers(self.structure)
-        if least is None or not regular:
+        by_structure = {name: least_integers(name) for name in self.structure}
+        composed = {name: least for name, least in by_structure.items() if least is not None}
+        if not composed or not regular:
             return
-        named = f"{', '.join(regular)} with structure={self.structure!r}"
+        structure, least = max(composed.items(), key=lambda item: item[1])
+        named = f"{', '.join(regular)} with structure={structure!r}"
         about = f"{named}: too few of the matrices have an answer"
         if "sparse" in self.coefficients:
             raise conflict("coefficients", given, f"is not for {about}; {allowed}")
@@ -192,10 +198,11 @@ class StreamSpec(BaseModel):
                     if a.symmetric and not a.structures and (positive_only or not a.positive)
                 ]
                 raise conflict("spectrum", plain(self.spectrum), f"is only for {', '.join(fitting)}")
-            if self.structure != "none":
-                reason = f"cannot be chosen with structure={self.structure!r}, which decides the eigenvalues"
+            if "none" not in self.structure:
+                decided = plain(self.structure)
+                reason = f"cannot be chosen with structure={decided!r}, which decides the eigenvalues"
                 raise conflict("spectrum", plain(self.spectrum), reason)
-        if positive and self.structure == "none" and not set(self.spectrum) <= set(POSITIVE_SPECTRA):
+        if positive and "none" in self.structure and not set(self.spectrum) <= set(POSITIVE_SPECTRA):
             reason = f"has eigenvalues below 0, for which {', '.join(positive)} has no answer"
             raise conflict(
                 "spectrum", plain(self.spectrum), f"{reason}: must be of {', '.join(POSITIVE_SPECTRA)}"
@@ -207,27 +214,28 @@ class StreamSpec(BaseModel):
         return any(a.vector for operation in self.operations.values() for a in operation.operands(*dims))
 
     def _structure_fits(self) -> None:
-        if self.own_structure is not None:  # it draws its entries itself, but vectors and noise have a scale
+        given = plain(self.structure)
+        if len(self.own_structures) == len(self.structure):
+            # they draw their entries themselves, but vectors and noise have a scale
             vectors = self.have_vectors()
             for field, idle in (("coefficients", not vectors), ("scale", not vectors and not self.noise)):
                 value = self.fields().get(field)
                 if value is not None and idle:
-                    raise conflict(
-                        field, value, f"has no effect with structure={self.structure!r}: leave it out"
-                    )
-            return
-        reason = self._structure_refused()
-        if reason is not None:
-            raise conflict("structure", self.structure, reason)
+                    raise conflict(field, value, f"has no effect with structure={given!r}: leave it out")
+        for name in self.structure:
+            reason = None if name in self.own_structures else self._structure_refused(name)
+            if reason is not None:
+                said = reason if len(self.structure) == 1 else f"{name} {reason}"
+                raise conflict("structure", given, said)
 
-    def _structure_refused(self) -> str | None:
-        """Why its structure, which is built in, is not for its other fields; None if it is."""
+    def _structure_refused(self, structure: str) -> str | None:
+        """Why one of its structures, which is built in, is not for its other fields; None if it is."""
         for name, operation in self.operations.items():
-            if operation.structures and self.structure not in operation.structures:
+            if operation.structures and structure not in operation.structures:
                 return f"is not for {name}: must be {' or '.join(operation.structures)}"
-        if self.structure == "none":
+        if structure == "none":
             return None
-        has = rules(self.structure)
+        has = rules(structure)
         for names, wrong, why in (
             (self._named(lambda a: a.symmetric), not has.symmetric, "such matrices are not symmetric"),
             (self._named(lambda a: a.positive), not has.positive, "they may have eigenvalues below 0"),
@@ -241,7 +249,7 @@ class StreamSpec(BaseModel):
             return f"cannot have scale={plain(self.scale)}: its whole numbers would not be exact"
         ranges = [dims for dims in (self.dim, self.cols) if dims is not None and has.divided]
         for size in (size for dims in ranges for size in range(dims.low, dims.high + 1)):
-            prime = prime_within(self.structure, size)
+            prime = prime_within(structure, size)
             if prime is not None:
                 whose = "" if prime == size else f", of which {size} is made,"
                 return f"needs dimensions with divisors: {prime}{whose} is prime"
@@ -259,10 +267,10 @@ class StreamSpec(BaseModel):
         return {name: own[name].made if name in own else OPERATIONS[name] for name in self.operation}
 
     @cached_property
-    def own_structure(self) -> OwnStructure | None:
-        """Its structure, if that is not a built-in one."""
-        found = self._definitions.structures.get(self.structure)
-        return None if found is None else found.made
+    def own_structures(self) -> dict[str, OwnStructure]:
+        """Those of its structures that are not built in, by name."""
+        own = self._definitions.structures
+        return {name: own[name].made for name in self.structure if name in own}
 
     def spec(self) -> "StreamSpec":
         """The spec without the other fields that a subclass has."""

@@ -14,7 +14,7 @@ from matstream.generator_service.ensembles import spectra
 from matstream.generator_service.ensembles.coefficients import choose, choose_weighted, coefficients, normal
 from matstream.generator_service.ensembles.structures import structure
 from matstream.shared.fields import WITH_ZEROS, IntRange, Mixture
-from matstream.shared.operation import Operand, Operation
+from matstream.shared.operation import Operand
 from matstream.shared.spec import StreamSpec
 from matstream.shared.structures import COMPOSED, parts
 
@@ -38,6 +38,7 @@ class Ensemble(NamedTuple):
     operation: str
     spectrum: str
     coefficients: str
+    structure: str
     m: int
     n: int
 
@@ -49,6 +50,7 @@ def row_layout(spec: StreamSpec) -> Row:
         "operation": len(spec.operation) > 1,
         "spectrum": len(spec.spectrum) > 1,
         "law": len(spec.coefficients) > 1,
+        "structure": len(spec.structure) > 1,
         "rows": not spec.dim.fixed,
         "cols": spec.cols is not None and not spec.cols.fixed,
         "scale": isinstance(spec.scale, IntRange),
@@ -57,13 +59,11 @@ def row_layout(spec: StreamSpec) -> Row:
     m, n = spec.extreme_dims()[1]
     # the number of uniforms grows with the dimensions, except for a Kronecker product, whose factors may
     # shrink, and perhaps for what is made of others, and for a user's own structure
-    varies = parts(spec.structure)[0] in COMPOSED or spec.definitions.structures
+    varies = any(parts(name)[0] in COMPOSED for name in spec.structure) or spec.definitions.structures
     dims = _all_dims(spec) if varies else [(m, n)]
-    ensembles = itertools.product(spec.operation, spec.spectrum, spec.coefficients, dims)
-    free = max(
-        _coefficient_words(spec, Ensemble(operation, spectrum, law, *dim))
-        for operation, spectrum, law, dim in ensembles
-    )
+    names = itertools.product(spec.operation, spec.spectrum, spec.coefficients, spec.structure)
+    ensembles = itertools.product(names, dims)
+    free = max(_coefficient_words(spec, Ensemble(*names, *dim)) for names, dim in ensembles)
     shapes = [operation.input_shape(m, n) for operation in spec.operations.values()]
     noise = max(rows * cols for rows, cols in shapes) if spec.noise else 0
     words = len(choices) + free + noise
@@ -112,21 +112,32 @@ def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
 def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Rows, Ensemble]]:
     """The rows of each ensemble, in a fixed order."""
     if layout.choices.keys() <= {"scale"}:
-        names = spec.operation[0], spec.spectrum[0], spec.coefficients[0]
+        names = spec.operation[0], spec.spectrum[0], spec.coefficients[0], spec.structure[0]
         yield slice(None), Ensemble(*names, *spec.extreme_dims()[0])
         return
     operation = _drawn_name(uniforms, layout, "operation", spec.operation)
     spectrum = _drawn_name(uniforms, layout, "spectrum", spec.spectrum)
     law = _drawn_name(uniforms, layout, "law", spec.coefficients)
+    structured = _drawn_name(uniforms, layout, "structure", spec.structure)
     m = _choice(uniforms, layout, "rows", spec.dim.low, spec.dim.high)
     n = m if spec.cols is None else _choice(uniforms, layout, "cols", spec.cols.low, spec.cols.high)
     kind = (operation * len(spec.spectrum) + spectrum) * len(spec.coefficients) + law
+    kind = kind * len(spec.structure) + structured
     ensemble = (kind * (m.max() + 1) + m) * (n.max() + 1) + n
     by_ensemble = np.argsort(ensemble, kind="stable")
     for rows in np.split(by_ensemble, np.flatnonzero(np.diff(ensemble[by_ensemble])) + 1):
         i = rows[0]
-        names = spec.operation[operation[i]], spec.spectrum[spectrum[i]], spec.coefficients[law[i]]
-        yield rows, Ensemble(*names, int(m[i]), int(n[i]))
+        yield (
+            rows,
+            Ensemble(
+                spec.operation[operation[i]],
+                spec.spectrum[spectrum[i]],
+                spec.coefficients[law[i]],
+                spec.structure[structured[i]],
+                int(m[i]),
+                int(n[i]),
+            ),
+        )
 
 
 def _choice(uniforms: Floats, layout: Row, name: str, low: int, high: int) -> NDArray[np.int64]:
@@ -152,19 +163,19 @@ def _scale(spec: StreamSpec, layout: Row, uniforms: Floats) -> float | Floats:
 
 def _coefficient_words(spec: StreamSpec, ensemble: Ensemble) -> int:
     operation = spec.operations[ensemble.operation]
-    if spec.structure != "none":
-        return sum(
-            _operand_words(spec, operation, shape) for shape in operation.operands(ensemble.m, ensemble.n)
-        )
+    if ensemble.structure != "none":
+        operands = operation.operands(ensemble.m, ensemble.n)
+        return sum(_operand_words(spec, ensemble, operand) for operand in operands)
     if operation.symmetric:
         return spectra.words(ensemble.spectrum, ensemble.n)
     return math.prod(operation.input_shape(ensemble.m, ensemble.n))
 
 
-def _operand_words(spec: StreamSpec, operation: Operation, operand: Operand) -> int:
+def _operand_words(spec: StreamSpec, ensemble: Ensemble, operand: Operand) -> int:
     if operand.vector:
         return operand.rows
-    return structure(spec).words(operand.rows, operand.cols, operation.symmetric)
+    symmetric = spec.operations[ensemble.operation].symmetric
+    return structure(spec, ensemble.structure).words(operand.rows, operand.cols, symmetric)
 
 
 def _all_dims(spec: StreamSpec) -> list[tuple[int, int]]:
@@ -177,7 +188,7 @@ def _all_dims(spec: StreamSpec) -> list[tuple[int, int]]:
 def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
     """Inputs (B, m, w) of one ensemble from their uniforms (B, words)."""
     operation = spec.operations[ensemble.operation]
-    if spec.structure != "none":
+    if ensemble.structure != "none":
         return _structured(spec, ensemble, scale, free)
     if operation.symmetric:
         return spectra.draw(ensemble.spectrum, ensemble.coefficients, scale, ensemble.n, free)
@@ -187,16 +198,16 @@ def _inputs(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: F
 
 
 def _structured(spec: StreamSpec, ensemble: Ensemble, scale: float | Floats, free: Floats) -> Floats:
-    """Inputs (B, m, w) whose matrices have the spec's structure, each drawn independently."""
+    """Inputs (B, m, w) whose matrices have the ensemble's structure, each drawn independently."""
     operation = spec.operations[ensemble.operation]
     operands, start = [], 0
     for operand in operation.operands(ensemble.m, ensemble.n):
-        stop = start + _operand_words(spec, operation, operand)
+        stop = start + _operand_words(spec, ensemble, operand)
         words, start = free[:, start:stop], stop
         if operand.vector:
             operands.append(coefficients(ensemble.coefficients, scale, words)[:, :, None])
         else:
-            make = structure(spec).draw
+            make = structure(spec, ensemble.structure).draw
             shape = operand.rows, operand.cols
             operands.append(make(ensemble.coefficients, scale, *shape, operation.symmetric, words))
     return operands[0] if len(operands) == 1 else np.concatenate(operands, axis=2)

@@ -191,9 +191,9 @@ def _haar(m: int, n: int, uniforms: Floats) -> Floats:
     return q * np.where(diagonal < 0, -1.0, 1.0)[:, None]
 
 
-def structure(spec: StreamSpec) -> Structure:
-    """The structure of a spec that has one."""
-    return _named(spec.structure, spec.definitions.structures)
+def structure(spec: StreamSpec, name: str) -> Structure:
+    """One of the structures of a spec, by its name."""
+    return _named(name, spec.definitions.structures)
 
 
 def _named(name: str, own: Mapping[str, Definition[OwnStructure]]) -> Structure:

@@ -55,7 +55,7 @@ def fields(draw) -> dict:
         optional.pop(draw(st.sampled_from(["structure", "spectrum"])))
     else:
         named = ["banded", "low_rank", "none", "toeplitz", "low_rank:toeplitz", "block_diagonal:banded"]
-        optional["structure"] = st.sampled_from(named) | conditioned
+        optional["structure"] = st.lists(st.sampled_from(named) | conditioned, min_size=1, max_size=3)
     return {"operation": operation, "dim": draw(dims)} | draw(st.fixed_dictionaries({}, optional=optional))
 
 
@@ -109,6 +109,18 @@ def test_the_canonical_form_of_spectra_and_structures_is_what_a_url_says():
     assert banded == '{"dim":5,"operation":"inverse","structure":"banded"}'
     conditioned = spec(cols="3-3", structure="condition-1e3").canonical()
     assert conditioned == '{"cols":3,"dim":5,"operation":"add","structure":"condition-1000"}'
+
+
+def test_several_structures_are_a_mixture_with_weights():
+    mixed = spec(structure=["toeplitz:2", "block_diagonal:banded:4", "condition-1e2:6"])
+    said = "block_diagonal:banded:2,condition-100:3,toeplitz:1"
+    assert mixed.fields()["structure"] == said
+    assert spec(structure=said) == mixed == StreamSpec(**json.loads(mixed.canonical()))
+    assert spec(structure="banded:3").canonical() == spec(structure=["banded"]).canonical()
+    with pytest.raises(ValidationError, match="must name banded once"):
+        spec(structure="banded,banded:2")
+    with pytest.raises(ValidationError, match="whole numbers from 1 to 1000000 as weights"):
+        spec(structure="banded:0,none")
 
 
 def test_a_spec_without_a_structure_has_the_form_and_the_key_it_had_before_there_were_any():
@@ -313,7 +325,7 @@ REFUSED_FIELDS = [
     *[("spectrum", value) for value in ["", "flat", None, [], "semicircle,flat"]],
     *[
         ("structure", value)
-        for value in ["", "flat", None, [], "banded,toeplitz", ["banded"], "condition-0", 7]
+        for value in ["", "flat", None, [], "banded,flat", "banded,", ["banded", 5], "condition-0", 7]
     ],
 ]
 
@@ -493,6 +505,21 @@ def test_problems_are_sentences_with_field_value_and_what_is_allowed():
             "operation='add:0': must have whole numbers from 1 to 1000000 as weights, like \"add:3\"",
         ),
         ({"operation": "add:1,add:2"}, "operation='add:1,add:2': must name add once"),
+        (
+            {"operation": "eigenvalues", "structure": "none,orthogonal,toeplitz"},
+            "structure='none,orthogonal,toeplitz': orthogonal is not for eigenvalues: such matrices are not "
+            "symmetric",
+        ),
+        (
+            {"operation": "eigenvalues", "structure": "circulant,toeplitz", "spectrum": "laplace"},
+            "spectrum='laplace': cannot be chosen with structure='circulant,toeplitz', which decides the "
+            "eigenvalues",
+        ),
+        (
+            {"operation": "inverse", "structure": "none,low_rank", "coefficients": "sparse"},
+            "coefficients='sparse': is not for inverse with structure='low_rank': too few of the matrices "
+            "have an answer; must be of uniform, gaussian, log_uniform",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_said_in_one_sentence(fields, sentence):

@@ -40,45 +40,46 @@ def seen_in(streams: Sequence[StreamSpec], operation: Operation, entries: int) -
     far from theirs.
     """
     return Seen(
-        min(_smallest(spec, entries) for spec in streams),
+        min(_smallest(spec, structure, entries) for spec in streams for structure in spec.structure),
         max(of_inputs(spec).largest for spec in streams),
         operation.shown is not None or any(_has_zeros(spec) for spec in streams),
     )
 
 
-def _smallest(spec: StreamSpec, entries: int) -> float:
-    """The smallest magnitude, but for 0, that is expected among entries; 0 if nothing is known of it."""
-    kappas = [condition_number(part) for part in parts(spec.structure)]
-    if spec.own_structure is not None or 1.0 in kappas:  # multiples of the identity, up to rounding
+def _smallest(spec: StreamSpec, structure: str, entries: int) -> float:
+    """The smallest magnitude, but for 0, that is expected among entries of one of a spec's structures; 0 if
+    nothing is known of it."""
+    kappas = [condition_number(part) for part in parts(structure)]
+    if structure in spec.own_structures or 1.0 in kappas:  # multiples of the identity, up to rounding
         return 0.0
     low, _ = spec.extreme_scales()
     if spec.noise:
         return low * min(1, spec.noise) / entries
-    if rules(spec.structure).whole:
+    if rules(structure).whole:
         return 1.0
-    if spec.structure != "none" or set(spec.spectrum) != {"semicircle"}:
+    if structure != "none" or set(spec.spectrum) != {"semicircle"}:
         return low / entries
     bounds = {"integers": 1.0, "log_uniform": low / SPREAD}
     return min(bounds.get(law, low / entries) for law in spec.coefficients)
 
 
 def _has_zeros(spec: StreamSpec) -> bool:
-    if spec.own_structure is not None:
+    if spec.own_structures:
         return True  # for all that is known
-    return not spec.noise and (
-        rules(spec.structure).zeros or not set(spec.coefficients).isdisjoint(WITH_ZEROS)
-    )
+    drawn = any(rules(name).zeros for name in spec.structure) or set(spec.coefficients) & set(WITH_ZEROS)
+    return not spec.noise and bool(drawn)
 
 
 def of_inputs(spec: StreamSpec) -> Magnitudes:
     """The entries of a stream's inputs."""
     m, n = spec.extreme_dims()[1]
-    parts = [] if spec.own_structure is None else [_of_own(spec.own_structure, m, n)]
-    if not parts or spec.have_vectors():
-        parts.append(_of_law(spec, m, n))
-    largest = max(part.largest for part in parts)
+    found = [_of_own(own, m, n) for own in spec.own_structures.values()]
+    found += [_of_law(spec, name, m, n) for name in spec.structure if name not in spec.own_structures]
+    if len(found) == len(spec.own_structures) and spec.have_vectors():
+        found.append(_of_law(spec, spec.structure[0], m, n))
+    largest = max(part.largest for part in found)
     largest += spec.noise * spec.extreme_scales()[1] / math.sqrt(3) * _NORMAL
-    return Magnitudes(min(part.usual for part in parts), min(largest, spec.max_abs or math.inf))
+    return Magnitudes(min(part.usual for part in found), min(largest, spec.max_abs or math.inf))
 
 
 def of_targets(spec: StreamSpec) -> Magnitudes:
@@ -90,16 +91,16 @@ def of_targets(spec: StreamSpec) -> Magnitudes:
     return Magnitudes(min(usual for usual, _ in found), min(largest, spec.max_abs or math.inf))
 
 
-def _of_law(spec: StreamSpec, m: int, n: int) -> Magnitudes:
-    """The entries of matrices of up to m rows and n columns, of all that comes with matstream, without
-    noise."""
+def _of_law(spec: StreamSpec, structure: str, m: int, n: int) -> Magnitudes:
+    """The entries of matrices of up to m rows and n columns, of a structure that comes with matstream,
+    without noise."""
     low, high = spec.extreme_scales()
     # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
-    free = set(spec.spectrum) == {"semicircle"} and spec.structure == "none"
+    free = set(spec.spectrum) == {"semicircle"} and structure == "none"
     largest = high * (1 if free else _NORMAL * n)
-    if spec.structure == "whole_numbers":  # whatever the law
+    if structure == "whole_numbers":  # whatever the law
         return Magnitudes(1, max(1, math.ceil(high) - 1))
-    if spec.structure == "chosen_rank":
+    if structure == "chosen_rank":
         return Magnitudes(1, min(m, n) * max(1, math.isqrt(math.floor(high))) ** 2)
     if "gaussian" in spec.coefficients:
         largest *= _NORMAL / math.sqrt(3)

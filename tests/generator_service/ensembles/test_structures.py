@@ -473,6 +473,23 @@ def test_orthogonal_rectangles_are_haar_distributed(fields):
         assert follows(q[:, *place] ** 2, scipy.stats.beta(1 / 2, 3 / 2))
 
 
+def test_one_of_several_structures_is_drawn_for_each_sample_by_its_weight():
+    fields = {"operation": "transpose", "dim": "2-3", "structure": "orthogonal:3,whole_numbers"}
+    matrices = structured(3000, **fields)
+    whole = [np.array_equal(a, np.rint(a)) for a in matrices]
+    assert abs(whole.count(False) - 3000 * 3 / 4) < 5 * math.sqrt(3000 * 3 / 16)
+    for a, is_whole in zip(matrices, whole, strict=True):
+        CHECKS["whole_numbers" if is_whole else "orthogonal"](a, [10])
+
+
+def test_free_matrices_among_several_structures_have_the_spectrum():
+    fields = {"operation": "eigenvalues", "dim": 4, "structure": "condition-1,none", "spectrum": "positive"}
+    matrices = np.array(structured(2000, **fields))
+    multiples = np.isclose(matrices, matrices[:, :1, :1] * np.eye(4)).all(axis=(1, 2))
+    assert as_likely([multiples.sum(), (~multiples).sum()], 1 / 2)
+    assert (np.linalg.eigvalsh(matrices) > 0).all()
+
+
 @pytest.mark.parametrize("structure", ["orthogonal", "condition-30"])
 def test_scale_ranges_are_drawn_per_matrix_each_as_likely(structure):
     matrices = structured(3000, operation="transpose", dim=3, scale="2-4", structure=structure)
@@ -535,7 +552,7 @@ def test_condition_numbers_are_exact(kappa, fields):
         ),
         *(
             ({"structure": value}, "structure", [*STRUCTURES, "condition-"])
-            for value in ["hankel", "", "Toeplitz", "banded,toeplitz", "condition", None, 5, ["banded"], {}]
+            for value in ["hankel", "", "Toeplitz", "banded,hankel", "condition", None, 5, [["banded"]], {}]
         ),
         *(
             ({"structure": value}, "structure", ["condition-", "1 to 1e+12"])
