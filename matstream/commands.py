@@ -100,7 +100,7 @@ def sample(
     spectrum
         Law of the eigenvalues of symmetric matrices; several separated by commas.
     structure
-        A structured ensemble, such as toeplitz or condition-100.
+        A structured ensemble, such as toeplitz or condition-100; several separated by commas.
     noise
         Level of normal noise on the input.
     max_abs
