@@ -97,7 +97,7 @@ def test_a_run_that_was_scored_on_a_structure_that_is_not_known_says_so(here, wr
     monkeypatch.setattr(problems, "_known", problems.Definitions())
     status, _, err = here("report", "runs/one")
     assert status == 1
-    assert "runs/one/evaluations.json: structure='small': must be one of" in err
+    assert "runs/one/evaluations.json: structure='small': must be one or several of" in err
     assert "name its problem file in MATSTREAM_PROBLEMS" in err
 
 
