@@ -143,7 +143,7 @@ KINDS: dict[str, Draw] = {
 
 def asked(model: Pretrained, draw: Draw) -> tuple[float, float]:
     """Of matrices of a kind, the share that a model answers right within 5%, and the share that it answers
-    wrong, but warns of."""
+    wrong, but warns of. Where none of the kind has an answer, all are right."""
     tasks = model.solver.read.tasks
     right, warned, count = 0, 0, 0
     for task in tasks:
@@ -156,7 +156,7 @@ def asked(model: Pretrained, draw: Draw) -> tuple[float, float]:
         good = (errors >= 0) & (errors < 0.05)
         right, count = right + int(good.sum()), count + len(matrices)
         warned += sum(warns(model, matrix, task.operation) for matrix in matrices[~good])
-    return right / count, warned / count
+    return (right / count, warned / count) if count else (1.0, 0.0)
 
 
 def warns(model: Pretrained, matrix: Floats, operation: str) -> bool:

@@ -28,9 +28,9 @@ same as JSON.
 STRUCTURES = """\
 ## Structures
 
-A structure replaces free entries; of several, with weights or without (`none:3,toeplitz`), one is drawn for each
-sample. Each matrix of a sample has it; vectors have none. Where an operation needs
-symmetric matrices, they are symmetric. s is the `scale`.
+A structure replaces free entries. Of several, with weights or without (`none:3,toeplitz`), one is drawn for
+each sample. Each matrix of a sample has it; vectors have none. Where an operation needs symmetric matrices,
+they are symmetric. s is the `scale`.
 
 The structures {composed} are made of others, their base, which may be named after a colon:
 `block_diagonal:toeplitz`, `low_rank:kronecker:banded`; up to {depth} in all.
