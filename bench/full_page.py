@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib as mpl
+
 from bench.full_trainings import (
     EIGENVALUES,
     EIGENVECTORS,
@@ -23,7 +25,7 @@ from bench.full_trainings import (
 )
 from bench.trainings import TOLERANCES, Training, markdown
 from matstream.trainer.display.formatting import study_tables
-from matstream.trainer.report.figures import curves, heat_map
+from matstream.trainer.report.figures import STYLE, curves, heat_map
 from matstream.trainer.report.published_results import published_study
 from matstream.trainer.report.reading import Findings, across, read_findings
 from matstream.trainer.runs.folder import RESULT
@@ -80,7 +82,8 @@ def results() -> str:
     if not problems:
         sys.exit(f"full: {KEPT} holds no results of full/ yet")
     runs = [run for _, run in problems]
-    curves(runs).savefig(PAGE.parent / CURVES, dpi=110)
+    with mpl.rc_context(STYLE):
+        curves(runs).savefig(PAGE.parent / CURVES, dpi=110)
     one = runs[0].result
     assert one is not None
     parts = [
@@ -213,7 +216,8 @@ def spectra() -> str:
         return ""
     [one] = maps
     names = [str(training.changes["stream.spectrum"]) for training, _ in runs]
-    heat_map(replace(one, runs=names)).savefig(PAGE.parent / SPECTRA, dpi=110)
+    with mpl.rc_context(STYLE):
+        heat_map(replace(one, runs=names)).savefig(PAGE.parent / SPECTRA, dpi=110)
     rows = [
         (name, *(f"{100 * share:.1f}" for share in row), f"{run.samples:,}")
         for name, row, (_, run) in zip(names, one.accuracy, runs, strict=True)

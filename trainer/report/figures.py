@@ -93,7 +93,8 @@ def curves(runs: Sequence[Findings]) -> Figure:
             loss.plot(*_points(run.records, against, "validation_loss"), **marked)
             label = run.name if run.records else None
             accuracy.plot(*_points(run.records, against, "accuracy", 100), label=label, **marked)
-    axes[0, 0].set(title="loss", ylabel="nats per position (thin: training)", yscale="log")
+    thin = " (thin: training)" if any("loss" in record for run in runs for record in run.records) else ""
+    axes[0, 0].set(title="loss", ylabel=f"nats per position{thin}", yscale="log")
     axes[1, 0].set(title="right within 5%", ylabel="validation samples (%)", ylim=(-2, 102))
     axes[1, 0].set_xlabel("samples seen")
     axes[1, 1].set_xlabel("seconds of training")
