@@ -189,8 +189,8 @@ def _blame(spec: StreamSpec, seed: int, split: str, index: int) -> Problem:
     if operation.residual_bound is not None:
         why = f"a residual over {operation.residual_bound:g}"
     refused = f"sample {index} was refused {MAX_ATTEMPTS} times, for {why}"
-    if "structure" in spec.fields():
-        return Problem(
-            "structure", plain(spec.structure), f"cannot be drawn for {draws.operation}: {refused}"
-        )
+    if draws.structure != "none":
+        whose = f"{draws.structure} " if len(spec.structure) > 1 else ""
+        why = f"{whose}cannot be drawn for {draws.operation}: {refused}"
+        return Problem("structure", plain(spec.structure), why)
     return Problem("operation", draws.operation, f"cannot be drawn: {refused}")

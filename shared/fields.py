@@ -22,6 +22,7 @@ MAX_DIM = 4096
 MAX_INTEGER = 2**52  # of integers coefficients, so that all of them, and a sum of two, are exact
 MAX_WEIGHT = 10**6
 MAX_INDEX = 2**63 - 1
+MAX_STRUCTURES = 16  # in a mixture
 MAX_MAGNITUDE = 1e100  # squares of entries stay finite, and every encoding can write them
 
 
@@ -211,24 +212,28 @@ def _mixture(
     return read, PlainSerializer(plain), _Described(describe)
 
 
-def _read_structures(value: Any) -> Mixture:
+def read_structures(value: Any) -> Mixture:
     """Read one structure or several. A number after the last colon is a weight: no structure is one."""
     composed = ", ".join(COMPOSED)
     never = ", ".join(sorted(set(STRUCTURES) - set(BASES)))
     allowed = (
         f"must be one or several of {', '.join(structures())}, or condition-κ with κ from 1 to "
-        f"{MAX_CONDITION:g}; {composed} may be followed by a colon and another, but not by {never}"
+        f'{MAX_CONDITION:g}, separated by commas, each with a weight or without, like "none:3"; {composed} '
+        f"may be followed by a colon and another, but not by {never}"
     )
 
     def read(part: str) -> tuple[str, str | None]:
         name, colon, weight = part.rpartition(":")
-        if colon and re.fullmatch(r"[0-9]+", weight):
+        if colon and re.fullmatch(r"[0-9.eE+-]+", weight):
             return _read_structure(name, allowed), weight
         return _read_structure(part, allowed), None
 
     if isinstance(value, Mixture):
         return Mixture([_read_structure(name, allowed) for name in value], value.weights)
-    return _read_mixture(value, read, allowed)
+    found = _read_mixture(value, read, allowed)
+    if len(found) > MAX_STRUCTURES:
+        raise ValueError(f"must be at most {MAX_STRUCTURES} of them")
+    return found
 
 
 def _read_structure(name: str, allowed: str) -> str:
@@ -258,7 +263,7 @@ def _described_structures() -> dict[str, Any]:
     return {
         "type": "string",
         "pattern": f"^{weighted}(,{weighted})*$",
-        "examples": ["toeplitz", "condition-100", "block_diagonal:toeplitz"],
+        "examples": ["toeplitz", "condition-100", "block_diagonal:toeplitz", "none:3,toeplitz"],
     }
 
 
@@ -271,7 +276,7 @@ Scale = Annotated[
     float | IntRange, PlainValidator(_read_scale), PlainSerializer(plain), WithJsonSchema(_number_or_range)
 ]
 Structures = Annotated[
-    Mixture, PlainValidator(_read_structures), PlainSerializer(plain), _Described(_described_structures)
+    Mixture, PlainValidator(read_structures), PlainSerializer(plain), _Described(_described_structures)
 ]
 Noise = Annotated[float, *number(0, 1e6)]
 Magnitude = Annotated[float, *number(1 / MAX_MAGNITUDE, MAX_MAGNITUDE)]

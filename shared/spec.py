@@ -33,6 +33,7 @@ from matstream.shared.fields import (
     Structures,
     plain,
     read_mixture,
+    read_structures,
 )
 from matstream.shared.operation import Operation, Shape
 from matstream.shared.operations import OPERATIONS
@@ -111,15 +112,16 @@ class StreamSpec(BaseModel):
     @classmethod
     def _what_operations_ask_for(cls, data: Any) -> Any:
         """Fill in the structure or the spectrum that an operation needs, where none is given."""
-        if not isinstance(data, dict) or "structure" in data:
+        if not isinstance(data, dict):
             return data
         with suppress(ValueError):
             found = operations()
             asked = [found[name] for name in read_mixture(data.get("operation"), found)]
             structure = next((name for operation in asked for name in operation.structures[:1]), None)
-            if structure is not None:
+            if structure is not None and "structure" not in data:
                 return {**data, "structure": structure}
-            if "spectrum" not in data and any(operation.positive for operation in asked):
+            free = "none" in read_structures(data.get("structure", "none"))
+            if free and "spectrum" not in data and any(operation.positive for operation in asked):
                 return {**data, "spectrum": POSITIVE_SPECTRA[0]}
         return data
 

@@ -16,7 +16,7 @@ from matstream.generator_service.ensembles.structures import structure
 from matstream.shared.fields import WITH_ZEROS, IntRange, Mixture
 from matstream.shared.operation import Operand
 from matstream.shared.spec import StreamSpec
-from matstream.shared.structures import COMPOSED, parts
+from matstream.shared.structures import parts, rules
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp] | slice  # which rows of a table
@@ -58,12 +58,14 @@ def row_layout(spec: StreamSpec) -> Row:
     choices = [name for name, needed in drawn.items() if needed]
     m, n = spec.extreme_dims()[1]
     # the number of uniforms grows with the dimensions, except for a Kronecker product, whose factors may
-    # shrink, and perhaps for what is made of others, and for a user's own structure
-    varies = any(parts(name)[0] in COMPOSED for name in spec.structure) or spec.definitions.structures
-    dims = _all_dims(spec) if varies else [(m, n)]
-    names = itertools.product(spec.operation, spec.spectrum, spec.coefficients, spec.structure)
-    ensembles = itertools.product(names, dims)
-    free = max(_coefficient_words(spec, Ensemble(*names, *dim)) for names, dim in ensembles)
+    # shrink, and perhaps for a user's own structure; it is the same for all laws of the coefficients
+    free = max(
+        _coefficient_words(spec, Ensemble(operation, spectrum, spec.coefficients[0], structured, *dim))
+        for operation, spectrum, structured in itertools.product(
+            spec.operation, spec.spectrum, spec.structure
+        )
+        for dim in (_all_dims(spec) if _varies(spec, structured) else [(m, n)])
+    )
     shapes = [operation.input_shape(m, n) for operation in spec.operations.values()]
     noise = max(rows * cols for rows, cols in shapes) if spec.noise else 0
     words = len(choices) + free + noise
@@ -75,11 +77,17 @@ def row_layout(spec: StreamSpec) -> Row:
     )
 
 
+def _varies(spec: StreamSpec, structured: str) -> bool:
+    """Whether smaller matrices of a structure may take more uniforms."""
+    return rules(structured).divided or not spec.definitions.structures.keys().isdisjoint(parts(structured))
+
+
 class Draws(NamedTuple):
     """B inputs of one ensemble."""
 
     rows: Rows  # the rows of uniforms from which they were drawn
     operation: str
+    structure: str
     m: int
     n: int
     exact: Floats  # (B, m, w), what the target is computed from
@@ -106,7 +114,7 @@ def draw(spec: StreamSpec, uniforms: Floats) -> Iterator[Draws]:
             noisy = exact + added.reshape(exact.shape)
         shown = spec.operations[ensemble.operation].shown
         sent = noisy if shown is None else shown(noisy)
-        yield Draws(rows, ensemble.operation, ensemble.m, ensemble.n, exact, sent)
+        yield Draws(rows, ensemble.operation, ensemble.structure, ensemble.m, ensemble.n, exact, sent)
 
 
 def _ensembles(spec: StreamSpec, layout: Row, uniforms: Floats) -> Iterator[tuple[Rows, Ensemble]]:

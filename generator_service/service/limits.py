@@ -86,7 +86,7 @@ def estimated_seconds(spec: StreamSpec) -> float:
 
 def _work(spec: StreamSpec, name: str, m: int, n: int) -> float:
     operation = spec.operations[name]
-    made_of = [part for name in spec.structure for part in parts(name)]
+    made_of = [part for structure in spec.structure for part in parts(structure)]
     if any(condition_number(part) is not None for part in made_of):
         drawing = _CONDITION
     elif "orthogonal" in made_of:

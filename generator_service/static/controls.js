@@ -84,7 +84,8 @@ function offer(given) {
   options(controls.structure, offered(now.structures, given?.get("structure")));
   options(controls.spectrum, offered(now.spectra, given?.get("spectrum")));
   options(controls.coefficients, offered(catalog.coefficients, given?.get("coefficients")));
-  use(controls.spectrum, now.spectra.length > 0 && controls.structure.value === "none"); // else it is decided
+  const free = controls.structure.value.split(",").some((name) => name.split(":")[0] === "none");
+  use(controls.spectrum, now.spectra.length > 0 && free); // else it is decided
   use(controls.cols, !now.square);
   const [about] = now.about.split("\n\n");
   $("#operation-hint").textContent = about || formula(now);

@@ -109,7 +109,9 @@ class TrainingSection(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     seed: int = Field(0, ge=0, lt=2**63, description="of the model's initial weights")
-    start_from: str | None = Field(None, description="a run whose best weights are the initial ones")
+    start_from: str | None = Field(
+        None, description="a run, or a model that comes with matstream, whose weights are the initial ones"
+    )
     log_every: int = Field(1_280, ge=1, description="samples between lines of metrics.jsonl")
     validate_every: int = Field(12_800, ge=1, description="samples between validations")
     checkpoint_every: int = Field(12_800, ge=1, description="samples between checkpoints")

@@ -191,6 +191,6 @@ def _in_order(value: Any) -> tuple[int, float, float, str]:
 def _written(value: Any) -> str:
     if isinstance(value, IntRange):
         return str(value.low) if value.fixed else f"{value.low}-{value.high}"
-    if isinstance(value, tuple):
-        return ", ".join(value)
+    if isinstance(value, tuple):  # names, with their weights
+        return str(value).replace(",", ", ")
     return f"{value:g}" if isinstance(value, float) else str(value).lower()

@@ -22,6 +22,7 @@ from matstream.trainer.runs.folder import (
     CHECKPOINT,
     CHECKPOINTS,
     KEPT,
+    MODELS,
     OF_CHECKPOINT,
     STATE,
     SUMS,
@@ -114,6 +115,8 @@ def remedy(folder: Path) -> str:
     """What to do about a checkpoint, best weights or an exported model that cannot be used, in words."""
     if folder.name.startswith(BEST):
         goes_on = "keeps the best weights of what it validates from then on"
+    elif folder.is_relative_to(MODELS):
+        return "install matstream again"
     elif not fnmatch(folder.name, CHECKPOINT):
         return "copy the model from its run again, where train --resume exports it anew"
     else:

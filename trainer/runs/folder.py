@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import matstream
 from matstream.shared import files
 from matstream.shared.errors import UserError
 from matstream.shared.spec import StreamSpec
@@ -34,6 +35,8 @@ CONFIG = "config.json"
 CARD = "README.md"
 SUMS = "SHA256SUMS"
 KEPT = (WEIGHTS, STATE, SUMS)  # in a checkpoint
+
+MODELS = Path(matstream.__file__).parent / "models"  # those that come with matstream
 
 FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL, PROBLEMS)
 

@@ -11,8 +11,8 @@ from matstream.trainer.runs import checksums
 from matstream.trainer.runs.folder import CARD, CONFIG
 
 
-def written(recipe: Recipe, result: Mapping[str, Any]) -> str:
-    """The card of a recipe's model, with its result, as Markdown."""
+def written(recipe: Recipe, result: Mapping[str, Any], address: str = "path/of/this/folder") -> str:
+    """The card of a recipe's model, with its result and the `address` by which it is loaded, as Markdown."""
     fields = recipe.stream.fields()
     shares = zip(*(result[name].items() for name in ("accuracy", "accuracy_strict", "ceiling")), strict=True)
     rows = "\n".join(
@@ -37,7 +37,7 @@ once it is rounded to the words of `{recipe.tokens.output}`. The stream is
 ```python
 import matstream
 
-answers = matstream.load("path/of/this/folder").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
+answers = matstream.load("{address}").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
 ```
 
 It answers matrices like those it was trained on; of others, expect nothing.

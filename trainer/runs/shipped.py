@@ -6,12 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-import matstream
 from matstream.shared.errors import UserError
-from matstream.trainer.runs.folder import CONFIG
+from matstream.trainer.runs.folder import CONFIG, MODELS
 from matstream.trainer.runs.kept_recipe import recipe_of
-
-MODELS = Path(matstream.__file__).parent / "models"
 
 
 def model_names() -> list[str]:
@@ -23,7 +20,7 @@ def folder_of(model: str | Path) -> Path:
     """The folder of a run or of an exported model; or, where there is no such folder, of the model of this
     name that comes with matstream. Raises UserError if there is neither."""
     folder = Path(model)
-    if folder.exists():
+    if folder.is_dir():
         return folder
     names = model_names()
     if str(model) in names:
@@ -34,6 +31,9 @@ def folder_of(model: str | Path) -> Path:
 
 def models() -> None:
     """List the models that come with matstream."""
+    if not model_names():
+        Console().print("no models come with this version")
+        return
     table = Table(
         Column("model", no_wrap=True),
         *("operation", "dim", "entries", "right within 5%", "weights", "samples seen"),

@@ -65,7 +65,7 @@ def _row(model: Pretrained, folder: Path, one: BenchmarkSet, client: Client) -> 
 
 
 def _seen(folder: Path) -> str:
-    """The samples that a model has learned from; models exported before 0.5 do not say."""
+    """The samples that a model has learned from; those exported by earlier versions do not say."""
     result, config = folder / RESULT, folder / CONFIG
     if result.is_file():
         said = json.loads(result.read_bytes())

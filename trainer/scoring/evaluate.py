@@ -1,6 +1,7 @@
 """`matstream evaluate`: trained models on other streams than their own, and where they fail."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -170,6 +171,9 @@ def _read_across(across: str) -> tuple[str, list[str]]:
     field, given, listed = across.partition("=")
     parts = dict.fromkeys(listed.split(",")) if given else _ALL.get(field, ())
     values = [value for value in parts if value]
+    weighted = next((value for value in values if re.search(r":[0-9]+$", value)), None)
+    if weighted is not None:
+        raise UserError(f"--across {across!r}: {weighted!r}: must be a single value, without a weight")
     if field not in StreamSpec.model_fields or not values:
         raise UserError(
             f"--across {across!r}: must be a field of the stream and its values, like dim=5,6,7, or "

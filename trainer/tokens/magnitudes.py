@@ -95,19 +95,43 @@ def _of_law(spec: StreamSpec, structure: str, m: int, n: int) -> Magnitudes:
     """The entries of matrices of up to m rows and n columns, of a structure that comes with matstream,
     without noise."""
     low, high = spec.extreme_scales()
-    # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more
-    free = set(spec.spectrum) == {"semicircle"} and structure == "none"
-    largest = high * (1 if free else _NORMAL * n)
     if structure == "whole_numbers":  # whatever the law
         return Magnitudes(1, max(1, math.ceil(high) - 1))
     if structure == "chosen_rank":
         return Magnitudes(1, min(m, n) * max(1, math.isqrt(math.floor(high))) ** 2)
-    if "gaussian" in spec.coefficients:
-        largest *= _NORMAL / math.sqrt(3)
-    elif "integers" in spec.coefficients and not free:
-        largest *= math.sqrt(2)  # they deviate up to √2 times as much as uniform ones, at scale 1
+    coefficient = _NORMAL / math.sqrt(3) if "gaussian" in spec.coefficients else 1.0
+    times = coefficient
+    if structure != "none":
+        times = _growth(structure, coefficient, m, n)
+    elif set(spec.spectrum) != {"semicircle"}:
+        # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more, and
+        # integers deviate up to √2 times as much as uniform coefficients, at scale 1
+        times *= _NORMAL * n * (math.sqrt(2) if {"integers"} <= set(spec.coefficients) else 1)
     # half of the magnitudes of log_uniform are below this
-    return Magnitudes(low / math.sqrt(SPREAD) if "log_uniform" in spec.coefficients else low, largest)
+    usual = low / math.sqrt(SPREAD) if "log_uniform" in spec.coefficients else low
+    return Magnitudes(usual, times * high)
+
+
+def _growth(structure: str, coefficient: float, m: int, n: int) -> float:
+    """How many times the scale an entry of a structure may be, if a coefficient is up to `coefficient` times
+    its own scale."""
+    first, *base = structure.split(":", 1)
+    inner = _growth(base[0], coefficient, m, n) if base else coefficient
+    # what r products of two factors, of the root of the scale each, come to once they are divided by √r
+    products = coefficient**2 * math.sqrt(max(1, min(m, n) // 2))
+    known = {
+        **dict.fromkeys(("banded", "circulant", "toeplitz"), coefficient),
+        "block_diagonal": inner,
+        "covariance": products + 1,
+        "kronecker": inner**2,
+        "kronecker_sum": 2 * inner,
+        "laplacian": coefficient * max(1, n - 1),
+        "linear_model": coefficient * _NORMAL * n,
+        "low_rank": products + inner,
+        "masked": products,
+        "orthogonal": 1.0,
+    }
+    return 1.0 if condition_number(first) is not None else known.get(first, coefficient)
 
 
 def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:
