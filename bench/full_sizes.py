@@ -12,15 +12,17 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
 
 from bench.full_page import KEPT, MADE, PAGE, results
-from bench.full_trainings import TRAININGS
+from bench.full_trainings import PROBLEMS, TRAININGS
 from bench.trainings import Training, commit, cores, processor, run, start, train
 from matstream.trainer.runs.folder import METRICS, RECIPE, RESULT, SCORES, STUDY
 
+NOTED = Path("runs/full")
 SAID = (RECIPE, RESULT, SCORES, STUDY)  # kept as they are
 
 
@@ -34,32 +36,45 @@ def main(*runs: str, page: bool = False) -> None:
         for training in TRAININGS:
             if not runs or training.run in runs:
                 make(training)
-    PAGE.write_text(results(), encoding="utf-8")
-    text = PAGE.read_text(encoding="utf-8")
-    Console(width=140).print(Markdown("\n".join(line for line in text.splitlines() if line[:2] != "![")))
+    if page or any((KEPT / training.run / RESULT).is_file() for training in PROBLEMS):
+        text = results()
+        PAGE.write_text(text, encoding="utf-8")
+        shown = "\n".join(line for line in text.splitlines() if line[:2] != "![")
+        Console(width=140).print(Markdown(shown))
 
 
 def make(training: Training) -> None:
     """Train and score a run, as far as this is not done, and keep what it says of itself."""
     if not training.finished:
-        note_start(training)
+        made = noted(training) if training.folder.is_dir() else {}
+        note(
+            training,
+            commits=list(dict.fromkeys([*made.get("commits", []), commit()])),
+            processor=processor(),
+            threads=int(os.environ.get("OMP_NUM_THREADS", cores())),
+            command=" ".join(["matstream", *training.command()]),
+            scored=False,
+        )
         train(training, resume=(training.folder / METRICS).is_file())
-    wanted = STUDY if "--analyse" in training.scored else SCORES
-    if training.scored and not (training.folder / wanted).is_file():
+    if training.scored and not noted(training).get("scored"):
         run("evaluate", str(training.folder), *training.scored)
+        note(training, scored=True)
     keep(training)
 
 
-def note_start(training: Training) -> None:
-    """Note the commit that trains a run, beside those that did before it was interrupted."""
-    place = Path("runs/full") / f"{training.run}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    made = json.loads(place.read_text()) if place.is_file() and training.folder.is_dir() else {"commits": []}
-    made["commits"] = list(dict.fromkeys([*made["commits"], commit()]))
-    made["processor"] = processor()
-    made["threads"] = int(os.environ.get("OMP_NUM_THREADS", cores()))
-    made["command"] = " ".join(["matstream", *training.command()])
-    place.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+def noted(training: Training) -> dict[str, Any]:
+    """What was noted of how a run was made: its commits, those before it was interrupted first; nothing if it
+    was trained by hand."""
+    place = NOTED / f"{training.run}.json"
+    found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+    return found
+
+
+def note(training: Training, **changes: Any) -> None:
+    """Note more of how a run is made."""
+    NOTED.mkdir(parents=True, exist_ok=True)
+    made = {**noted(training), **changes}
+    (NOTED / f"{training.run}.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 def keep(training: Training) -> None:
@@ -72,12 +87,9 @@ def keep(training: Training) -> None:
     lines = (training.folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
     validations = [line for line in lines if "validation_loss" in line]
     (kept / METRICS).write_text("".join(validations), encoding="utf-8")
-    noted = Path("runs/full") / f"{training.run}.json"
-    if noted.is_file():
-        shutil.copy(noted, kept / MADE)
-    else:  # it was trained by hand
-        made = dict.fromkeys(("processor", "threads", "command"), "unknown") | {"commits": ["unknown"]}
-        (kept / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    unknown = {"commits": ["unknown"], **dict.fromkeys(("processor", "threads", "command"), "unknown")}
+    made = {name: noted(training).get(name, other) for name, other in unknown.items()}
+    (kept / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

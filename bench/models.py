@@ -1,5 +1,5 @@
-"""models/, the trained models that come with matstream: the best weights of some runs of `make full`, each in
-a folder with its configuration, checksums and a model card.
+"""matstream/models/, the trained models that come with matstream: the best weights of some runs of
+`make full`, each in a folder with its configuration, checksums and a model card.
 
 Weights are rounded to bfloat16, and the rounded model is scored anew: on 10,000 samples of its own stream and
 of each law of the entries, and on matrices that people type. Where rounding costs more than 0.2 points, the
@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.full_page import KEPT, MADE
 from bench.trainings import markdown, start
 from matstream.shared.fields import COEFFICIENTS
+from matstream.shared.spec import StreamSpec
 from matstream.shared.tasks import Task
 from matstream.trainer.client import Client
 from matstream.trainer.client.embedded import generators
@@ -49,17 +51,22 @@ Floats = NDArray[np.float64]
 
 
 def main(*names: str) -> None:
-    """Write the models whose runs are there."""
-    for name in names or SHIPPED:
-        run = Path("runs") / SHIPPED[name]
-        result = read_result(run)
-        if result is None:
-            sys.exit(f"models: {run} is not finished: make full trains it")
-        write(name, run, result)
+    """Write the models whose runs are finished, or those of the names given."""
+    unknown = sorted(set(names) - SHIPPED.keys())
+    if unknown:
+        sys.exit(f"models: {unknown[0]!r}: must be one of {', '.join(SHIPPED)}")
+    for name, run in SHIPPED.items():
+        if name not in (names or SHIPPED):
+            continue
+        result = read_result(KEPT / run) if (Path("runs") / run).is_dir() else None
+        if result is not None:
+            write(name, Path("runs") / run, result)
+        elif names:
+            sys.exit(f"models: runs/{run} is not finished and kept: make full trains it")
 
 
 def write(name: str, run: Path, result: Mapping[str, Any]) -> None:
-    """Write models/`name` from a finished run."""
+    """Write a model from a finished run."""
     recipe = recipe_of(run)
     model = best_of(run, recipe)
     rounded = copy.deepcopy(model)
@@ -74,16 +81,17 @@ def write(name: str, run: Path, result: Mapping[str, Any]) -> None:
     if dtype == torch.float32:
         scores = dict(result)
     found = {**result, **scores, "run": name}
-    made = Path("runs/full") / f"{run.name}.json"
-    how = json.loads(made.read_text()) if made.is_file() else {}
-    card = "\n".join([written(recipe, found), laws(by_law), typed(kept), how_made(found, how, dtype)])
+    how = json.loads((KEPT / run.name / MADE).read_text(encoding="utf-8"))
+    card = "\n".join([written(recipe, found, name), laws(by_law), typed(kept), how_made(found, how, dtype)])
     write_model(MODELS / name, recipe, found, weights.as_file(kept.solver.model, dtype), card)
 
 
 def scored(model: Pretrained, client: Client, law: str | None = None) -> dict[str, Any]:
     """The scores of a model on test samples of its own stream, or of it with one law of the entries."""
     stream = model.recipe.stream
-    spec = stream.spec() if law is None else stream.spec().model_copy(update={"coefficients": (law,)})
+    spec = stream.spec()
+    if law is not None:
+        spec = StreamSpec.model_validate({**spec.fields(), "coefficients": law})
     count, size = 10_000, model.recipe.evaluation.batch_size
     return summaries(answers(model.solver, client, spec, stream.seed, "test", count, size))
 
@@ -99,8 +107,8 @@ def typed(model: Pretrained) -> str:
     """A table of how a model does on matrices that people type."""
     rows = []
     for kind, draw in KINDS.items():
-        right, warned = asked(model, draw)
-        rows.append((kind, percent(right), percent(warned)))
+        found = asked(model, draw)
+        rows.append((kind, *("–" if share is None else percent(share) for share in found)))
     table = markdown(("matrices", "right", "wrong, with a warning"), rows)
     return f"On {TYPED:,} matrices of each kind that people type, of all its sizes, within 5%:\n\n{table}\n"
 
@@ -137,13 +145,14 @@ KINDS: dict[str, Draw] = {
     "multiples of the identity": identities,
     "whole numbers": whole_numbers,
     "whole numbers, half of them 0": with_zeros,
+    "whole numbers up to 1,000": lambda rng, count, m, n: rng.integers(-1000, 1001, (count, m, n)) * 1.0,
     "all entries 0": lambda rng, count, m, n: np.zeros((count, m, n)),
 }
 
 
-def asked(model: Pretrained, draw: Draw) -> tuple[float, float]:
+def asked(model: Pretrained, draw: Draw) -> tuple[float | None, float | None]:
     """Of matrices of a kind, the share that a model answers right within 5%, and the share that it answers
-    wrong, but warns of. Where none of the kind has an answer, all are right."""
+    wrong, but warns of. None where none of the kind has an answer, as no zero matrix has an inverse."""
     tasks = model.solver.read.tasks
     right, warned, count = 0, 0, 0
     for task in tasks:
@@ -156,7 +165,7 @@ def asked(model: Pretrained, draw: Draw) -> tuple[float, float]:
         good = (errors >= 0) & (errors < 0.05)
         right, count = right + int(good.sum()), count + len(matrices)
         warned += sum(warns(model, matrix, task.operation) for matrix in matrices[~good])
-    return (right / count, warned / count) if count else (1.0, 0.0)
+    return (right / count, warned / count) if count else (None, None)
 
 
 def warns(model: Pretrained, matrix: Floats, operation: str) -> bool:

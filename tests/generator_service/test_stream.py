@@ -54,7 +54,7 @@ def specs(draw):
         "coefficients": draw(st.sampled_from(["uniform", "gaussian"])),
         "scale": scale,
         "noise": draw(st.sampled_from([0, 0.5])),
-        "structure": [structure, "toeplitz:2"] if draw(st.booleans()) else structure,
+        "structure": sorted({structure, draw(st.sampled_from([structure, "toeplitz"]))}),
     }
     if not square and structure not in ("circulant", "laplacian"):
         fields["cols"] = draw(st.none() | dims)

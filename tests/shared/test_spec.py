@@ -119,8 +119,19 @@ def test_several_structures_are_a_mixture_with_weights():
     assert spec(structure="banded:3").canonical() == spec(structure=["banded"]).canonical()
     with pytest.raises(ValidationError, match="must name banded once"):
         spec(structure="banded,banded:2")
-    with pytest.raises(ValidationError, match="whole numbers from 1 to 1000000 as weights"):
-        spec(structure="banded:0,none")
+    for weight in ("0", "1.5", "-1", "10000000"):
+        with pytest.raises(ValidationError, match="whole numbers from 1 to 1000000 as weights"):
+            spec(structure=f"banded:{weight},none")
+    many = ",".join(f"condition-{kappa}" for kappa in range(1, 18))
+    with pytest.raises(ValidationError, match="at most 16 of them"):
+        spec(structure=many)
+
+
+def test_free_matrices_among_others_have_the_spectrum_that_an_operation_needs():
+    mixed = StreamSpec(operation="cholesky", dim=4, structure="none,covariance")
+    assert mixed.spectrum == ("positive",)
+    alone = StreamSpec(operation="cholesky", dim=4, structure="none")
+    assert alone == StreamSpec(operation="cholesky", dim=4)
 
 
 def test_a_spec_without_a_structure_has_the_form_and_the_key_it_had_before_there_were_any():
