@@ -119,6 +119,7 @@ def _growth(structure: str, coefficient: float, m: int, n: int) -> float:
     inner = _growth(base[0], coefficient, m, n) if base else coefficient
     # what r products of two factors, of the root of the scale each, come to once they are divided by √r
     products = coefficient**2 * math.sqrt(max(1, min(m, n) // 2))
+    rounded = 1 + 1e-12  # a unit vector's entry
     known = {
         **dict.fromkeys(("banded", "circulant", "toeplitz"), coefficient),
         "block_diagonal": inner,
@@ -129,9 +130,9 @@ def _growth(structure: str, coefficient: float, m: int, n: int) -> float:
         "linear_model": coefficient * _NORMAL * n,
         "low_rank": products + inner,
         "masked": products,
-        "orthogonal": 1.0,
+        "orthogonal": rounded,
     }
-    return 1.0 if condition_number(first) is not None else known.get(first, coefficient)
+    return rounded if condition_number(first) is not None else known.get(first, coefficient)
 
 
 def _of_own(structure: Structure, m: int, n: int) -> Magnitudes:
