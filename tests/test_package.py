@@ -21,9 +21,9 @@ def test_the_wheel_holds_one_package_that_works(tmp_path):
     }
     sources = {
         path.relative_to(ROOT)
-        for side in ("shared", "generator_service", "trainer")
+        for side in ("shared", "generator_service", "trainer", "models")
         for path in (ROOT / side).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".toml", ".js", ".html")
+        if path.is_file() and path.suffix not in (".pyc", "")
     }
     assert len(sources) > 100
     assert [path for path in sources if not (installed / "matstream" / path).is_file()] == []

@@ -36,7 +36,7 @@ def models() -> None:
         return
     table = Table(
         Column("model", no_wrap=True),
-        *("operation", "dim", "entries", "right within 5%", "weights", "samples seen"),
+        *("operation", "dim", "entries", "right at 5%", "samples seen"),
         box=None,
         header_style="bold",
         pad_edge=False,
@@ -52,7 +52,6 @@ def models() -> None:
             if "," in fields.get("coefficients", "")
             else fields.get("coefficients", "uniform"),
             f"{result['accuracy']['0.05']:.1%}",
-            f"{result['parameters']:,}",
             f"{result['samples_seen']:,}",
         )
     Console().print(table)
