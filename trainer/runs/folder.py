@@ -1,12 +1,12 @@
 """The folder of a run: the names of all that is written there. Nothing else in it is ever removed."""
 
+import importlib.resources
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import matstream
 from matstream.shared import files
 from matstream.shared.errors import UserError
 from matstream.shared.spec import StreamSpec
@@ -36,7 +36,7 @@ CARD = "README.md"
 SUMS = "SHA256SUMS"
 KEPT = (WEIGHTS, STATE, SUMS)  # in a checkpoint
 
-MODELS = Path(matstream.__file__).parent / "models"  # those that come with matstream
+MODELS = Path(str(importlib.resources.files("matstream"))) / "models"  # those that come with matstream
 
 FOLDERS = (TENSORBOARD, CHECKPOINTS, ANSWERS, MODEL, PROBLEMS)
 

@@ -64,7 +64,7 @@ def test_a_recipe_extends_another_key_by_key(tmp_path):
     [
         (
             "'paper/nothing'",
-            "extends='paper/nothing': must be one of base/full, base/laws, base/published, .*, or a .toml file",
+            "extends='paper/nothing': must be one of base/full, base/laws, base/pub.*, or a .toml file",
         ),
         ("3", "extends=3: must be one of"),
         ("'none.toml'", "extends='none.toml': there is no file"),
