@@ -27,7 +27,7 @@ from bench.trainings import TOLERANCES, Training, markdown
 from matstream.trainer.display.formatting import study_tables
 from matstream.trainer.report.figures import STYLE, curves, heat_map
 from matstream.trainer.report.published_results import published_study
-from matstream.trainer.report.reading import Findings, across, read_findings
+from matstream.trainer.report.reading import Across, Findings, across, read_findings
 from matstream.trainer.runs.folder import RESULT
 
 GOAL = 0.9
@@ -111,13 +111,17 @@ Runs = list[tuple[Training, Findings]]
 
 def kept(trainings: Sequence[Training]) -> Runs:
     """What is kept of those of the trainings that are finished."""
-    there = [training for training in trainings if (KEPT / training.run / RESULT).is_file()]
-    return list(zip(there, read_findings([KEPT / training.run for training in there]), strict=True))
+    return [(training, run) for training in trainings if (run := found(training.run)) is not None]
 
 
 def found(name: str) -> Findings | None:
     """What is kept of a run, None if it is not finished."""
     return read_findings([KEPT / name])[0] if (KEPT / name / RESULT).is_file() else None
+
+
+def scored_across(runs: Runs, field: str) -> Across | None:
+    """The accuracies of runs over the values of a field, None if there are none."""
+    return next((one for one in across([run for _, run in runs]) if one.field == field), None)
 
 
 def verdict(runs: Runs) -> str:
@@ -215,10 +219,9 @@ def seeds() -> str:
 def spectra() -> str:
     """Out of distribution: trained on each spectrum, tested on all."""
     runs = kept(OF_SPECTRA)
-    maps = [one for one in across([run for _, run in runs]) if one.field == "spectrum"]
-    if not maps:
+    one = scored_across(runs, "spectrum")
+    if one is None:
         return ""
-    [one] = maps
     names = [str(training.changes["stream.spectrum"]) for training, _ in runs]
     with mpl.rc_context(STYLE):
         heat_map(replace(one, runs=names)).savefig(PAGE.parent / SPECTRA, dpi=110)
@@ -309,10 +312,9 @@ def failures() -> str:
 def laws() -> str:
     """The recipes that are trained on all laws of the entries, scored on each."""
     runs = kept(OF_LAWS)
-    maps = [one for one in across([run for _, run in runs]) if one.field == "coefficients"]
-    if not maps:
+    one = scored_across(runs, "coefficients")
+    if one is None:
         return ""
-    [one] = maps
     rows = []
     for (training, run), row in zip(runs, one.accuracy, strict=True):
         cells = [f"{100 * share:.1f}" for share in row]

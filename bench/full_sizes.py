@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.full_page import KEPT, MADE, PAGE, results
+from bench.full_page import KEPT, MADE, PAGE, kept, results
 from bench.full_trainings import PROBLEMS, TRAININGS
 from bench.trainings import Training, commit, cores, processor, run, start, train
 from matstream.trainer.runs.folder import METRICS, RECIPE, RESULT, SCORES, STUDY
@@ -36,7 +36,7 @@ def main(*runs: str, page: bool = False) -> None:
         for training in TRAININGS:
             if not runs or training.run in runs:
                 make(training)
-    if page or any((KEPT / training.run / RESULT).is_file() for training in PROBLEMS):
+    if page or kept(PROBLEMS):
         text = results()
         PAGE.write_text(text, encoding="utf-8")
         shown = "\n".join(line for line in text.splitlines() if line[:2] != "![")
@@ -79,17 +79,17 @@ def note(training: Training, **changes: Any) -> None:
 
 def keep(training: Training) -> None:
     """Copy what a finished run says of itself to docs/results/."""
-    kept = KEPT / training.run
-    kept.mkdir(parents=True, exist_ok=True)
+    place = KEPT / training.run
+    place.mkdir(parents=True, exist_ok=True)
     for name in SAID:
         if (training.folder / name).is_file():
-            shutil.copy(training.folder / name, kept / name)
+            shutil.copy(training.folder / name, place / name)
     lines = (training.folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
     validations = [line for line in lines if "validation_loss" in line]
-    (kept / METRICS).write_text("".join(validations), encoding="utf-8")
+    (place / METRICS).write_text("".join(validations), encoding="utf-8")
     unknown = {"commits": ["unknown"], **dict.fromkeys(("processor", "threads", "command"), "unknown")}
     made = {name: noted(training).get(name, other) for name, other in unknown.items()}
-    (kept / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    (place / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

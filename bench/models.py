@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.full_page import KEPT, MADE
+from bench.full_trainings import OF_LAWS
 from bench.trainings import markdown, start
 from matstream.shared.fields import COEFFICIENTS
 from matstream.shared.spec import StreamSpec
@@ -36,15 +37,7 @@ from matstream.trainer.runs.results import read_result
 from matstream.trainer.runs.shipped import MODELS
 from matstream.trainer.scoring.answers import answers, summaries
 
-# model -> its run
-SHIPPED = {
-    "transpose": "laws-transpose",
-    "matmul": "laws-matmul",
-    "eigenvalues": "laws-eigenvalues",
-    "eigenvectors": "laws-eigenvectors",
-    "inverse": "laws-inverse",
-    "singular-values": "laws-singular-values",
-}
+SHIPPED = {training.problem: training.run for training in OF_LAWS}  # model -> its run
 COST = 0.002  # of rounding to bfloat16, the most that is taken
 TYPED = 1_000  # matrices of each kind
 Floats = NDArray[np.float64]

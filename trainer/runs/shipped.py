@@ -42,15 +42,14 @@ def models() -> None:
         pad_edge=False,
     )
     for name in model_names():
-        fields = recipe_of(MODELS / name).stream.fields()
+        stream = recipe_of(MODELS / name).stream
+        fields = stream.fields()
         result = json.loads((MODELS / name / CONFIG).read_bytes())["result"]
         table.add_row(
             name,
             fields["operation"],
             str(fields["dim"]),
-            "several laws"
-            if "," in fields.get("coefficients", "")
-            else fields.get("coefficients", "uniform"),
+            "several laws" if len(stream.coefficients) > 1 else stream.coefficients[0],
             f"{result['accuracy']['0.05']:.1%}",
             f"{result['samples_seen']:,}",
         )

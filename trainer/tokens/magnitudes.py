@@ -106,7 +106,7 @@ def _of_law(spec: StreamSpec, structure: str, m: int, n: int) -> Magnitudes:
     elif set(spec.spectrum) != {"semicircle"}:
         # eigenvalues of a chosen law may be as large as this law allows: n deviations √n·s/√3 and more, and
         # integers deviate up to √2 times as much as uniform coefficients, at scale 1
-        times *= _NORMAL * n * (math.sqrt(2) if {"integers"} <= set(spec.coefficients) else 1)
+        times = _NORMAL * n * max(coefficient, math.sqrt(2) if "integers" in spec.coefficients else 1)
     # half of the magnitudes of log_uniform are below this
     usual = low / math.sqrt(SPREAD) if "log_uniform" in spec.coefficients else low
     return Magnitudes(usual, times * high)
