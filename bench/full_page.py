@@ -23,7 +23,7 @@ from bench.full_trainings import (
     SHOT,
     TOGETHER,
 )
-from bench.trainings import TOLERANCES, Training, markdown
+from bench.trainings import ACCURACIES, TOLERANCES, Training, markdown
 from matstream.trainer.display.formatting import study_tables
 from matstream.trainer.report.figures import STYLE, curves, heat_map
 from matstream.trainer.report.published_results import published_study
@@ -45,11 +45,8 @@ Each problem is a recipe of `full/`, trained without a GPU on samples streamed b
 that did best on 1,000 validation samples are then scored on {samples} held-out samples, the first ones of the
 test split. {verdict} `make full` trains them all, and goes on where it was interrupted; what each run says of
 itself is in [results/](results), with its commit, processor and command."""
-EXPLAINED = """\
-The columns 5% to 0.5% give the accuracy at these tolerances, as the paper defines it: the share of answers
-whose relative l1 error is below the tolerance, or whose words (tokens) are exactly those of the target.
-*Strict* accuracy goes by the error alone, and for eigenvectors and svd it also requires right values and
-orthonormal vectors. The *ceiling* is the accuracy of the exact answer once it is rounded to three digits.
+EXPLAINED = f"""\
+{ACCURACIES}
 *Published* is the paper's accuracy at 5%, and the samples it reports for it where it does. *Seconds* are
 those of training, without validation, on so many *threads*."""
 

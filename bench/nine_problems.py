@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.trainings import TOLERANCES, Training, commit, markdown, processor, run, start, train
+from bench.trainings import ACCURACIES, TOLERANCES, Training, commit, markdown, processor, run, start, train
 from matstream.trainer.runs.folder import METRICS, clear
 
 GOAL = 0.9
@@ -46,11 +46,8 @@ of the test split. Matrices are 2×2, or 3×3 if the name ends in -3. {verdict}"
 OTHER_SEEDS = """\
 The problems with the lowest accuracies were also trained from other seeds, which change all samples and
 the initial weights. The table shows their accuracy at 5%."""
-EXPLAINED = """\
-The columns 5% to 0.5% give the accuracy at these tolerances, as the paper defines it: the share of answers
-whose relative l1 error is below the tolerance, or whose words (tokens) are exactly those of the target.
-*Strict* accuracy goes by the error alone, and for eigenvectors and svd it also requires right values and
-orthonormal vectors. The *ceiling* is the accuracy of the exact answer once it is rounded to three digits.
+EXPLAINED = f"""\
+{ACCURACIES}
 *Invalid* answers are not a matrix of numbers, and count as wrong. *Seconds* are those of training, without
 validation; *waiting* is the share of them spent waiting for samples. *Seeds* is how many seeds a problem
 was trained from. The curves against samples are the same on any machine up to rounding; those against

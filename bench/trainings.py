@@ -14,6 +14,12 @@ import cyclopts
 
 from matstream.trainer.runs.folder import RESULT
 
+# what the columns of a table of accuracies are
+ACCURACIES = """\
+The columns 5% to 0.5% give the accuracy at these tolerances, as the paper defines it: the share of answers
+whose relative l1 error is below the tolerance, or whose words (tokens) are exactly those of the target.
+*Strict* accuracy goes by the error alone, and for eigenvectors and svd it also requires right values and
+orthonormal vectors. The *ceiling* is the accuracy of the exact answer once it is rounded to three digits."""
 TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
 MATSTREAM = [sys.executable, "-m", "matstream"]
 
