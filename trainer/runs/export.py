@@ -13,10 +13,8 @@ from matstream.trainer.runs.folder import CARD, CONFIG, MODEL, OF_MODEL, SUMS, W
 from matstream.trainer.runs.kept_recipe import keep_problems
 from matstream.trainer.runs.model_card import edited, written
 
-_OF_RESULT = (
-    *("accuracy", "accuracy_strict", "ceiling", "test_samples", "samples_seen", "train_seconds"),
-    "parameters",
-)
+# without any times: a run that was resumed exports the same folder, to the last bit
+_OF_RESULT = ("accuracy", "accuracy_strict", "ceiling", "test_samples", "samples_seen", "parameters")
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
