@@ -84,10 +84,14 @@ def run(*arguments: str) -> None:
 
 
 def commit() -> str:
-    """The commit that is checked out, `-dirty` behind it where files differ."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """The commit that is checked out, `-dirty` behind it where files outside docs/ differ."""
+    head = _git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    differs = _git("diff", "--quiet", "HEAD", "--", ".", ":!docs").returncode
+    return f"{head}-dirty" if head and differs else head or "unknown"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
 
 
 def processor() -> str:
