@@ -265,8 +265,8 @@ def generalisation(worst: Mapping[str, float]) -> str:
     claimed = ", ".join(f"`{spectrum}`" for spectrum in CLAIMED)
     return (
         f"On {claimed}, the model trained on `laplace` is right in at least {laplace:.1%}, the one "
-        f"trained on `semicircle` (matrices of independent entries) on its worst in {semicircle:.1%}: this {verb} the paper's finding that the first generalises to the other "
-        "two and the second does not."
+        f"trained on `semicircle` (matrices of independent entries) on its worst in {semicircle:.1%}: this "
+        f"{verb} the paper's finding that the first generalises to the other two and the second does not."
     )
 
 
