@@ -183,9 +183,12 @@ def _differing(spec: StreamSpec, own: StreamSpec) -> list[str]:
 
 
 def _in_order(value: Any) -> tuple[int, float, float, str]:
+    """Numbers by size; then names, mixtures of most names first."""
     if isinstance(value, IntRange):
         return 0, value.low, value.high, ""
-    return (0, value, value, "") if isinstance(value, int | float) else (1, 0, 0, _written(value))
+    if isinstance(value, int | float):
+        return 0, value, value, ""
+    return 1, -len(value) if isinstance(value, tuple) else 0, 0, _written(value)
 
 
 def _written(value: Any) -> str:
