@@ -242,7 +242,9 @@ def spectra() -> str:
         return ""
     names = [str(training.changes["stream.spectrum"]) for training, _ in runs]
     with mpl.rc_context(STYLE):
-        heat_map(replace(one, runs=names)).savefig(PAGE.parent / SPECTRA, dpi=110)
+        figure = heat_map(replace(one, runs=names))
+        figure.axes[0].set_ylabel("trained on")
+        figure.savefig(PAGE.parent / SPECTRA, dpi=110)
     rows = [
         (name, *(f"{100 * share:.1f}" for share in row), f"{run.samples:,}")
         for name, row, (_, run) in zip(names, one.accuracy, runs, strict=True)
