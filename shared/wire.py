@@ -265,7 +265,7 @@ def _check_batch(batch: pa.RecordBatch, metadata: Any, spec: StreamSpec, positio
     if samples.operation is not None:
         words = batch.column("operation").dictionary
         words.validate(full=True)
-        if words.null_count or tuple(words.to_pylist()) != spec.operation:
+        if words.null_count or words.to_pylist() != list(spec.operation):
             found = shortened(words.to_pylist())
             raise WireError(f"{where}: its operations are {found}, not {list(spec.operation)}")
 

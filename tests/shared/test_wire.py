@@ -16,9 +16,12 @@ from matstream.shared.wire import WireError, read_stream, write_stream
 FIXED = StreamSpec(operation="eigenvalues", dim=2)
 VARYING = StreamSpec(operation="add", dim="1-3", cols="1-2", noise=0.1)
 MIXED = StreamSpec(operation="add,transpose", dim="1-2")
+WEIGHTED = StreamSpec(operation="add:3,transpose", dim="1-2", coefficients="gaussian:2,uniform")
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
 
-every_layout = pytest.mark.parametrize("spec", [FIXED, VARYING, MIXED], ids=["fixed", "varying", "mixed"])
+every_layout = pytest.mark.parametrize(
+    "spec", [FIXED, VARYING, MIXED, WEIGHTED], ids=["fixed", "varying", "mixed", "weighted"]
+)
 
 
 def sent(spec, samples, batch_rows):
