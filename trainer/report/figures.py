@@ -158,7 +158,7 @@ def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
     return figure
 
 
-def heat_map(found: Across) -> Figure:
+def heat_map(found: Across, rows_are: str = "run") -> Figure:
     """Accuracy of each run (row) on each value of a field (column); the value trained on is outlined."""
     rows, columns = found.accuracy.shape
     longest = max(map(len, found.runs))
@@ -174,7 +174,7 @@ def heat_map(found: Across) -> Figure:
         axes.add_patch(edge)
     axes.set_xticks(range(columns), found.values, rotation=25 if max(map(len, found.values)) > 9 else 0)
     axes.set_yticks(range(rows), found.runs)
-    axes.set(xlabel=f"{found.field} of the test", ylabel="run", title="right within 5% (%)")
+    axes.set(xlabel=f"{found.field} of the test", ylabel=rows_are, title="right within 5% (%)")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
