@@ -1,6 +1,7 @@
 # make demo     install, train the quickstart through HTTP, draw its picture
 # make test     install, run the tests
 # make faults   every test of a fault, long ones too (some 10 minutes); the table goes into docs/RELIABILITY.md
+# make gpu-check   what tests can show only on an NVIDIA GPU
 # make lint     style and types
 # make bench    speed of generation over HTTP against bare NumPy, as a table and bench/generation.json
 # make bench-learning   seconds that small recipes take to 90%, and what the published way learns in the same time
@@ -14,7 +15,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint bench bench-learning nine results full clean
+.PHONY: demo test faults gpu-check lint bench bench-learning nine results full clean
 
 demo: .venv/installed
 	$(BIN)/matstream train quickstart --overwrite
@@ -24,6 +25,9 @@ test: .venv/installed
 
 faults: .venv/installed
 	$(BIN)/pytest tests/faults -m '' --numprocesses auto --dist worksteal --faults-table docs/faults.json
+
+gpu-check: .venv/installed
+	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest tests/trainer/learning/test_gpu.py
 
 lint: .venv/installed
 	$(BIN)/ruff check

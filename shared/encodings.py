@@ -23,8 +23,8 @@ MIN_EXPONENT, MAX_EXPONENT = -100, 100
 SMALLEST = 1e-98  # smaller magnitudes are written as zero
 
 # Literals, not pow(): torch and NumPy differ in the last bit of some powers of ten.
-_POWERS = np.array([float(f"1e{k}") for k in range(-110, 111)])
-_POWER_OF_0 = 110  # _POWERS[_POWER_OF_0 + k] == 10**k
+POWERS = np.array([float(f"1e{k}") for k in range(-110, 111)])
+_POWER_OF_0 = 110  # POWERS[_POWER_OF_0 + k] == 10**k
 
 
 class EncodingError(UserError, ValueError):
@@ -46,7 +46,7 @@ class Encoding:
     largest: float
     smallest: float
     _encode: Callable[[Any, Array], Array]
-    _decode: Callable[[Any, Array], Array]
+    _decode: Callable[[Any, Array, Array], Array]
     exact: bool = False  # whether it writes whole numbers only, all of whose digits count
 
     @property
@@ -69,12 +69,17 @@ class Encoding:
         xp = array_api_compat.array_namespace(values)
         return self._encode(xp, xp.astype(values, xp.float64))
 
-    def decode(self, ids: Array) -> Array:
-        """Read ids (..., words_per_number) as float64 values (...), NaN where the words form no number."""
+    def decode(self, ids: Array, powers: Array | None = None) -> Array:
+        """Read ids (..., words_per_number) as float64 values (...), NaN where the words form no number.
+
+        `powers` is POWERS on the ids' device, if it is kept there: otherwise it is copied there, and a
+        program that copies waits for its GPU.
+        """
         ids = _as_array(ids)
         if ids.shape[-1] != self.words_per_number:
             raise ValueError(f"ids of shape {tuple(ids.shape)}: must be (..., {self.words_per_number})")
-        return self._decode(array_api_compat.array_namespace(ids), ids)
+        xp = array_api_compat.array_namespace(ids)
+        return self._decode(xp, ids, _powers(xp, ids) if powers is None else powers)
 
     def round(self, values: Array) -> Array:
         """The values as they are read back from their words."""
@@ -142,7 +147,7 @@ def _encode_positional(digits: int, base: int, words: int, xp: Any, values: Arra
     return xp.stack(ids, axis=-1)
 
 
-def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
+def _decode_positional(base: int, words: int, xp: Any, ids: Array, powers: Array) -> Array:
     sign, exponent = ids[..., 0], ids[..., -1] - (3 + base) + MIN_EXPONENT
     valid = (sign >= 0) & (sign <= 1) & (exponent >= MIN_EXPONENT) & (exponent <= MAX_EXPONENT)
     mantissa, begun = xp.zeros_like(sign), xp.zeros_like(valid)
@@ -152,7 +157,7 @@ def _decode_positional(base: int, words: int, xp: Any, ids: Array) -> Array:
         begun |= word >= 0
         valid &= ((word >= 0) & (word < base)) | empty
         mantissa = mantissa * base + xp.where(empty, xp.zeros_like(word), word)
-    power = _take_power(xp, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
+    power = _take_power(xp, powers, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
     value = xp.astype(mantissa * (1 - 2 * sign), xp.float64) * power
     return xp.where(valid, value, xp.full_like(value, float("nan")))
 
@@ -185,10 +190,10 @@ def _encode_balanced(digits: int, most: int, xp: Any, values: Array) -> Array:
     return xp.stack([signed + most, exponent - MIN_EXPONENT + 2 * most + 1], axis=-1)
 
 
-def _decode_balanced(most: int, xp: Any, ids: Array) -> Array:
+def _decode_balanced(most: int, xp: Any, ids: Array, powers: Array) -> Array:
     mantissa, exponent = ids[..., 0] - most, ids[..., 1] - (2 * most + 1) + MIN_EXPONENT
     valid = (xp.abs(mantissa) <= most) & (exponent >= MIN_EXPONENT) & (exponent <= MAX_EXPONENT)
-    power = _take_power(xp, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
+    power = _take_power(xp, powers, xp.clip(exponent, MIN_EXPONENT, MAX_EXPONENT))
     value = xp.astype(mantissa, xp.float64) * power
     return xp.where(valid, value, xp.full_like(value, float("nan")))
 
@@ -225,7 +230,7 @@ def _encode_whole(digits: int, base: int, order: tuple[int, ...], xp: Any, value
     return xp.stack([sign, *(number // power % base + 2 for power in order)], axis=-1)
 
 
-def _decode_whole(base: int, order: tuple[int, ...], xp: Any, ids: Array) -> Array:
+def _decode_whole(base: int, order: tuple[int, ...], xp: Any, ids: Array, powers: Array) -> Array:
     sign = ids[..., 0]
     valid = (sign >= 0) & (sign <= 1)
     number = xp.zeros_like(sign)
@@ -271,14 +276,14 @@ def _encode_floating(xp: Any, values: Array) -> Array:
     return xp.where(e > _FLOAT_EXPONENTS[-1], too_large, ids)[..., None]
 
 
-def _decode_floating(xp: Any, ids: Array) -> Array:
+def _decode_floating(xp: Any, ids: Array, powers: Array) -> Array:
     word = ids[..., 0]
     above = xp.clip(word - 1999, 0, _FLOAT_NAN - 2000)
     e, place = above // 1800 + 1, above % 1800
     of_three_digits = place - xp.where(place < 900, xp.full_like(place, 999), xp.full_like(place, 800))
     is_short = word < 1999
     mantissa = xp.where(is_short, word - 999, of_three_digits)
-    power = _take_power(xp, xp.where(is_short, xp.zeros_like(e), e))
+    power = _take_power(xp, powers, xp.where(is_short, xp.zeros_like(e), e))
     value = xp.astype(mantissa, xp.float64) * power / 1e9
     infinite = xp.where(word == _FLOAT_NAN, xp.full_like(value, 1e9), xp.full_like(value, -1e9))
     value = xp.where(word >= _FLOAT_NAN, infinite, value)
@@ -295,13 +300,14 @@ def _significand(xp: Any, values: Array, digits: int, least: int, smallest: floa
     written = magnitude >= smallest
     magnitude = xp.where(written, magnitude, xp.ones_like(magnitude))
     # the decimal exponent of the leading digit, found by comparison with literal powers of ten
-    leading = xp.searchsorted(_powers(xp, magnitude), magnitude, side="right") - 1 - _POWER_OF_0
+    powers = _powers(xp, magnitude)
+    leading = xp.searchsorted(powers, magnitude, side="right") - 1 - _POWER_OF_0
     # at the lower end of the exponents the mantissa loses digits
     exponent = xp.clip(xp.astype(leading, xp.int64) - (digits - 1), least, None)
     scaled = xp.where(
         exponent > 0,
-        magnitude / _take_power(xp, xp.clip(exponent, 0, 110)),
-        magnitude * _take_power(xp, xp.clip(-exponent, 0, 110)),
+        magnitude / _take_power(xp, powers, xp.clip(exponent, 0, 110)),
+        magnitude * _take_power(xp, powers, xp.clip(-exponent, 0, 110)),
     )
     mantissa = xp.astype(xp.round(xp.clip(scaled, 0, 10.0**digits)), xp.int64)
     carried = mantissa == 10**digits
@@ -325,12 +331,12 @@ def _largest(digits: int) -> float:
 
 
 def _powers(xp: Any, like: Array) -> Array:
-    return xp.asarray(_POWERS, device=array_api_compat.device(like))
+    return xp.asarray(POWERS, device=array_api_compat.device(like))
 
 
-def _take_power(xp: Any, exponent: Array) -> Array:
+def _take_power(xp: Any, powers: Array, exponent: Array) -> Array:
     flat = xp.reshape(exponent + _POWER_OF_0, (-1,))
-    return xp.reshape(xp.take(_powers(xp, exponent), flat, axis=0), exponent.shape)
+    return xp.reshape(xp.take(powers, flat, axis=0), exponent.shape)
 
 
 def _as_array(values: Any) -> Array:

@@ -16,6 +16,8 @@ from tests.services import Service, serving
 
 # before torch is imported: each of pytest's workers, and all that they start, computes on one thread
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# also where there is a GPU: the figures of tests are the processor's (`make gpu-check` is for the GPU)
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("stable")

@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonal(momenta, self._iterated)
                 rate = group["lr"]
                 torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
-                torch._foreach_add_(weights, updates.unbind(), alpha=-rate * _LIKE_ADAMW * max(shape) ** 0.5)
+                torch._foreach_sub_(weights, (updates * (rate * _LIKE_ADAMW * max(shape) ** 0.5)).unbind())
 
     def _momentum(self, weight: Tensor) -> Tensor:
         """Update the momentum by this step's gradient, and return Nesterov's: the momentum one step ahead."""

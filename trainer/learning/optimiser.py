@@ -36,11 +36,12 @@ class Optimiser:
                 fused=True,
             )
         ]
+        self._settle_on_device()
         if by_muon:
             iterated = torch.bfloat16 if training.precision == "bf16" else torch.float32
             self._parts.append(Muon(by_muon, weight_decay=decay, iterated=iterated))
 
-    def step(self, rate: float) -> Tensor:
+    def step(self, rate: float | Tensor) -> Tensor:
         """Move the weights along their clipped gradients, and clear these. Returns their norm before, ()."""
         norm = nn.utils.clip_grad_norm_(self._weights, self._training.gradient_clip)
         for part in self._parts:
@@ -56,6 +57,12 @@ class Optimiser:
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
+        self._settle_on_device()
+
+    def _settle_on_device(self) -> None:
+        """Let AdamW count its steps on the GPU if the weights are there, wherever a checkpoint was made."""
+        for group in self._parts[0].param_groups:
+            group["capturable"] = self._weights[0].is_cuda
 
 
 def backward(model: Callable[..., Tensor], training: TrainingSection, batch: Batch) -> Tensor:
@@ -99,9 +106,12 @@ class Average:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._half_life = half_life
 
-    def update(self, model: Transformer, samples: int, seen: int) -> None:
-        """Take in the weights after a step of `samples` samples, when `seen` have been seen in all."""
-        kept = 0.5 ** (samples / min(self._half_life, seen / 10))
-        torch._foreach_lerp_(
-            list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - kept
-        )
+    def share(self, samples: int, seen: int) -> float:
+        """The share of the weights after a step of `samples` samples, when `seen` have been seen in all."""
+        share: float = 1 - 0.5 ** (samples / min(self._half_life, seen / 10))
+        return share
+
+    def update(self, model: Transformer, share: float | Tensor) -> None:
+        """Take in a share of the weights of a model."""
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight.detach(), share)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from matstream.shared.errors import UserError
+from matstream.trainer.learning.graphs import Graphs
 from matstream.trainer.learning.loader import Batch
 from matstream.trainer.learning.optimiser import Average, Optimiser, backward, learning_rate
 from matstream.trainer.model.inference import Solver, solver_of
@@ -60,6 +61,7 @@ class State:
         elif training.start_from is not None:
             start_from(training.start_from, self.recipe, self.model)
         self._average = Average(self.model, training.average) if training.average else None
+        self._learn = Graphs(self._learned) if device().type == "cuda" else self._learned
         if newest is not None:
             with checkpoints.fitting(newest):
                 if state["position"].keys() != vars(self.position).keys():
@@ -82,8 +84,10 @@ class State:
         """Learn from the next samples of the stream."""
         training, position, size = self.recipe.training, self.position, len(batch.inputs)
         self.model.train()
+        rate = learning_rate(training, position.samples)
+        share = 0.0 if self._average is None else self._average.share(size, position.samples + size)
         try:
-            loss = backward(self._forward, training, batch)
+            figures = self._learn(batch, rate, share)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise TrainingError(
@@ -91,11 +95,17 @@ class State:
                     "parts: one part does not fit into memory; take more parts, in another run"
                 ) from error
             raise
-        norm = self._optimiser.step(learning_rate(training, position.samples))
-        if self._average is not None:
-            self._average.update(self.model, size, position.samples + size)
-        self._recent.append((position.samples, size, torch.stack([loss, norm])))
+        self._recent.append((position.samples, size, figures))
         position.samples += size
+
+    def _learned(self, batch: Batch, rate: float | Tensor, share: float | Tensor) -> Tensor:
+        """Learn from a batch at a rate, and take a share of the weights into their average. Returns the
+        batch's loss and the norm of its gradients, (2,)."""
+        loss = backward(self._forward, self.recipe.training, batch)
+        norm = self._optimiser.step(rate)
+        if self._average is not None:
+            self._average.update(self.model, share)
+        return torch.stack([loss, norm])
 
     def settle(self) -> None:
         """Look at the losses of the last steps: on a GPU, wait for them.

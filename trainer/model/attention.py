@@ -57,9 +57,12 @@ class Attention(nn.Module):
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    if query.device.type == "cpu":  # in bfloat16 torch's gradient takes ten times as long (docs/LOG.md)
-        query, keys, values = query.float(), keys.float(), values.float()
-    with torch.autocast(query.device.type, enabled=query.device.type != "cpu"):
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=causal)
+    query, keys, values = query.float(), keys.float(), values.float()
+    with torch.autocast(
+        "cpu", enabled=False
+    ):  # in bfloat16 its gradient takes ten times as long (docs/LOG.md)
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=causal)
 
 

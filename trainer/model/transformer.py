@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matstream.shared.encodings import POWERS
 from matstream.trainer.model.attention import Attention, KeysValues, relation_count, relations_between
 from matstream.trainer.model.near_loss import Near
 from matstream.trainer.recipes.recipe import ModelSection, Recipe
@@ -159,6 +160,7 @@ class Embedding(nn.Module):
     with a `usual` magnitude of one more vector times the position's number, in this unit."""
 
     places: Tensor  # (K, L, coordinates)
+    powers: Tensor  # of ten, by which ids are read as numbers
 
     def __init__(self, tokens: Tokens, width: int, usual: float | None = None) -> None:
         super().__init__()
@@ -167,6 +169,7 @@ class Embedding(nn.Module):
         self.signs = tokens.signs
         places = torch.from_numpy(tokens.places)
         self.register_buffer("places", places, persistent=False)
+        self.register_buffer("powers", torch.from_numpy(POWERS), persistent=False)
         self.coordinates = nn.ModuleList(
             nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
         )
@@ -183,7 +186,8 @@ class Embedding(nn.Module):
             x = x + table(places[..., coordinate])
         if self.value is not None and self.usual is not None:
             # asinh is about the number itself while that is small, and about its logarithm when it is large
-            x = x + self.value(torch.asinh(self.tokens.values(ids) / self.usual)[..., None].to(x.dtype))
+            number = self.tokens.values(ids, self.powers)
+            x = x + self.value(torch.asinh(number / self.usual)[..., None].to(x.dtype))
         return self.norm(x)
 
     def places_of(self, tasks: Tensor, first: int, count: int) -> Tensor:

@@ -161,10 +161,12 @@ class Tokens:
         values[~complete | (ids[:, : self._header, 0] != header).any(axis=1)] = np.nan
         return np.asarray(values.reshape(-1, *shape))
 
-    def values(self, ids: Tensor) -> Tensor:
-        """The numbers (B, length) that factored ids (B, length, slots) stand for, 0 where they form none."""
-        offsets = torch.from_numpy(self.offsets).to(ids.device)
-        values: Tensor = self.encoding.decode(ids - offsets).nan_to_num(0.0)
+    def values(self, ids: Tensor, powers: Tensor) -> Tensor:
+        """The numbers (B, length) that factored ids (B, length, slots) stand for, 0 where they form none.
+        `powers` are `encodings.POWERS`, on the ids' device."""
+        # by numbers, not by an array of them, which would have to be copied to the ids' device
+        words = [ids[..., slot] - offset for slot, offset in enumerate(self.offsets.tolist())]
+        values: Tensor = self.encoding.decode(torch.stack(words, dim=-1), powers).nan_to_num(0.0)
         return values
 
     def header(self, task: int) -> NDArray[np.int64]:

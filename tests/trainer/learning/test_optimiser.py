@@ -152,9 +152,9 @@ def test_an_average_forgets_half_in_its_half_life_however_it_is_stepped():
     first = model.encoder[0].feed[0].weight.detach().clone()
     with torch.no_grad():
         model.encoder[0].feed[0].weight.zero_()
-    averages[0].update(model, 100, seen=10_000)
+    averages[0].update(model, averages[0].share(100, seen=10_000))
     for _ in range(4):
-        averages[1].update(model, 25, seen=10_000)
+        averages[1].update(model, averages[1].share(25, seen=10_000))
     for average in averages:
         torch.testing.assert_close(average.model.encoder[0].feed[0].weight, first / 2)
 
@@ -166,5 +166,5 @@ def test_an_average_forgets_the_first_weights_however_long_its_half_life():
     with torch.no_grad():
         model.encoder[0].feed[0].weight.zero_()
     for seen in range(10, 10_001, 10):
-        average.update(model, 10, seen)
+        average.update(model, average.share(10, seen))
     assert average.model.encoder[0].feed[0].weight.abs().max() < 1e-9

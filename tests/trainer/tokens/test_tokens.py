@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 
 from matstream.generator_service.stream import generate
-from matstream.shared.encodings import by_name
+from matstream.shared.encodings import POWERS, by_name
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec
 from matstream.shared.tasks import tasks_of
@@ -160,7 +160,7 @@ def test_the_values_of_ids_are_the_numbers_that_they_write_and_0_elsewhere(name,
     samples = from_batch(generate(MIXED, 0, "train", 0, 20))
     read = tokens(MIXED, by_name(name, digits), side="input")
     ids, _, tasks = encode(samples, MIXED.operation, read, tokens(MIXED))
-    values = read.values(torch.from_numpy(ids)).numpy()
+    values = read.values(torch.from_numpy(ids), torch.from_numpy(POWERS)).numpy()
     header = read.header(0).size
     assert (values[:, :header] == 0).all()
     for row, task in enumerate(tasks):
