@@ -77,7 +77,8 @@ SHARES = ("5%", "2%", "1%", "0.5%")
 TRIED = {
     "inverse-5": "To be right within 5%, each entry of an inverse must be exact to about 5% divided by the "
     "matrix's condition number, some 0.3%. Tried without gain: the rate doubled, batches halved, no values "
-    "beside the words, 100,000 samples each of 3×3 and of 4×4 matrices first, and 2.6 million samples on a GPU",
+    "beside the words, 100,000 samples each of 3×3 and of 4×4 matrices first, and 2.6 million samples on a "
+    "GPU",
     "eigenvectors-5": "Tried: one number after another (87.5% after a million samples), two decoder layers, "
     "batches of 64, width 256, a row at a time with random signs",
     "svd-4": "Tried without gain: batches of 64, a row at a time with random signs, and 60,000 samples of "
