@@ -59,10 +59,9 @@ class Attention(nn.Module):
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=causal)
+    # in float32: in bfloat16 its gradient takes ten times as long (docs/LOG.md)
     query, keys, values = query.float(), keys.float(), values.float()
-    with torch.autocast(
-        "cpu", enabled=False
-    ):  # in bfloat16 its gradient takes ten times as long (docs/LOG.md)
+    with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=causal)
 
 
