@@ -6,15 +6,14 @@ longer than to compute it. So a step is recorded once for each shape of a batch,
 
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from matstream.trainer.learning.loader import Batch
 
-Step = Callable[
-    [Batch, float | Tensor, float | Tensor], Tensor
-]  # of a batch and two numbers, to figures of it
+Step = Callable[..., Tensor]  # of a batch and some numbers, to figures of it
 
 _UNRECORDED = 3  # steps of each shape that are not: what is allocated at first use must be there
 
@@ -29,29 +28,37 @@ class Graphs:
     def __init__(self, step: Step) -> None:
         self._step = step
         self._steps: Counter[tuple[torch.Size, ...]] = Counter()
-        self._recorded: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
+        self._recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
         self._memory = torch.cuda.graph_pool_handle()  # shared by all graphs, since one at a time is run
 
-    def __call__(self, batch: Batch, first: float, second: float) -> Tensor:
+    def __call__(self, batch: Batch, *numbers: float) -> Tensor:
         shape = tuple(ids.shape for ids in batch)
         self._steps[shape] += 1
         if self._steps[shape] <= _UNRECORDED:
-            return self._step(batch, first, second)
+            return self._step(batch, *numbers)
         if shape not in self._recorded:
-            self._recorded[shape] = self._record(batch)
-        graph, (*ids, first_kept, second_kept), figures = self._recorded[shape]
-        for kept, new in zip(ids, batch, strict=True):
+            self._recorded[shape] = self._record(batch, len(numbers))
+        recorded = self._recorded[shape]
+        for kept, new in zip(recorded.batch, batch, strict=True):
             kept.copy_(new)
-        first_kept.fill_(first)
-        second_kept.fill_(second)
-        graph.replay()
-        return figures.clone()
+        for kept, number in zip(recorded.numbers, numbers, strict=True):
+            kept.fill_(number)
+        recorded.graph.replay()
+        return recorded.figures.clone()
 
-    def _record(self, batch: Batch) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
-        """The graph of a step, where it reads its arguments, and where it leaves its figures."""
+    def _record(self, batch: Batch, count: int) -> "_Recorded":
         kept = Batch(*(ids.clone() for ids in batch))
-        numbers = [torch.zeros((), device=batch.inputs.device) for _ in range(2)]
+        numbers = [torch.zeros((), device=batch.inputs.device) for _ in range(count)]
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory):
             figures = self._step(kept, *numbers)
-        return graph, [*kept, *numbers], figures
+        return _Recorded(graph, kept, numbers, figures)
+
+
+class _Recorded(NamedTuple):
+    """A step's graph, where it reads its arguments, and where it leaves its figures."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Batch
+    numbers: list[Tensor]
+    figures: Tensor
