@@ -177,6 +177,16 @@ def table(runs: Runs) -> str:
     return markdown(head, rows)
 
 
+def in_short() -> str:
+    """The table of README: each problem's accuracy, samples and published figures."""
+    head = "paper's problem and size", "right within 5%", "within 2%", "samples seen", "published"
+    rows = []
+    for training, run in kept(PROBLEMS):
+        within, closer, *_ = shares(run.result)
+        rows.append((training.problem, within, closer, f"{run.samples:,}", published(run)))
+    return markdown(head, rows)
+
+
 def below_goal(runs: Runs) -> Runs:
     return [(training, run) for training, run in runs if (run.accuracy or 0) < GOAL]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.full_page import generalisation, results
+from bench.full_page import generalisation, in_short, results
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -16,6 +16,11 @@ def test_the_page_and_its_pictures_are_made_again_without_training(tmp_path, mon
     assert results() == (DOCS / "RESULTS.md").read_text(encoding="utf-8")
     for picture in DOCS.glob("results*.png"):
         assert (tmp_path / "docs" / picture.name).stat().st_size > 10_000
+
+
+def test_the_table_in_the_readme_is_that_of_the_results(monkeypatch):
+    monkeypatch.chdir(DOCS.parent)
+    assert in_short() in Path("README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
