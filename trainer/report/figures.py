@@ -111,8 +111,14 @@ def curves(runs: Sequence[Findings]) -> Figure:
     _label_decades(axes[0, 0])
     if len(runs) > 1:
         handles, labels = axes[1, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(runs)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=_columns(figure, labels))
     return figure
+
+
+def _columns(figure: Figure, labels: Sequence[str]) -> int:
+    """How many columns of a legend fit into the width of a figure."""
+    wide = 0.6 + 0.09 * max(map(len, labels))  # inches of a line, its label and the space beside them
+    return max(1, min(len(labels), int(figure.get_figwidth() / wide)))
 
 
 def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
@@ -154,7 +160,8 @@ def bars(groups: Sequence[str], runs: Sequence[Bars], xlabel: str) -> Figure:
         "published": any(value is not None for run in runs for value in run.published),
     }
     shown = [(h, name) for h, name in zip(handles, labels, strict=True) if marks.get(name, True)]
-    figure.legend(*zip(*shown, strict=True), loc="outside upper left", ncols=4)
+    columns = _columns(figure, [name for _, name in shown])
+    figure.legend(*zip(*shown, strict=True), loc="outside upper left", ncols=columns)
     return figure
 
 

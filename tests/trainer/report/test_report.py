@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import zarr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 
 from matstream.shared.errors import UserError
@@ -274,6 +275,17 @@ def test_no_two_of_many_bars_look_alike():
     runs = [figures.Bars(str(number), [0.5], [1.0], [None]) for number in range(12)]
     (axes,) = figures.bars(["5%"], runs, "tolerance").axes
     assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in axes.patches}) == 12
+
+
+@pytest.mark.parametrize("name", ["a", "eigenvalues-of-large-matrices"])
+def test_a_legend_stays_within_its_picture(name):
+    runs = [figures.Bars(f"{name}-{number}", [0.5], [1.0], [None]) for number in range(12)]
+    figure = figures.bars(["5%"], runs, "tolerance")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    legend = figure.legends[0].get_window_extent(canvas.get_renderer())
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
 
 
 def test_published_marks_stand_over_the_middle_of_their_bars():
