@@ -11,6 +11,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from matstream.trainer.runs.model_card import written
 from matstream.trainer.runs.pretrained import Pretrained, best_of
 from matstream.trainer.runs.results import read_result
 from matstream.trainer.runs.shipped import MODELS
-from matstream.trainer.scoring.answers import answers, summaries
+from matstream.trainer.scoring.answers import answers, sizes_done_well, summaries
 
 SHIPPED = {training.problem: training.run for training in OF_LAWS}  # model -> its run
 COST = 0.002  # of rounding to bfloat16, the most that is taken
@@ -71,8 +72,9 @@ def write(name: str, run: Path, result: Mapping[str, Any]) -> None:
         lost = result["accuracy"]["0.05"] - scores["accuracy"]["0.05"]
         kept, dtype = (rounded, torch.bfloat16) if lost <= COST else (model, torch.float32)
         by_law = {law: scored(kept, client, law)["accuracy"]["0.05"] for law in COEFFICIENTS}
+    kept = replace(kept, sizes=tuple(scores["largest_entry"]))
     if dtype == torch.float32:
-        scores = dict(result)
+        scores = {**result, "largest_entry": scores["largest_entry"]}
     found = {**result, **scores, "run": name}
     how = json.loads((KEPT / run.name / MADE).read_text(encoding="utf-8"))
     card = "\n".join([written(recipe, found, name), laws(by_law), typed(kept), how_made(found, how, dtype)])
@@ -86,7 +88,8 @@ def scored(model: Pretrained, client: Client, law: str | None = None) -> dict[st
     if law is not None:
         spec = StreamSpec.model_validate({**spec.fields(), "coefficients": law})
     count, size = 10_000, model.recipe.evaluation.batch_size
-    return summaries(answers(model.solver, client, spec, stream.seed, "test", count, size))
+    found = answers(model.solver, client, spec, stream.seed, "test", count, size)
+    return summaries(found) | {"largest_entry": sizes_done_well(found)}
 
 
 def laws(by_law: Mapping[str, float]) -> str:
@@ -138,6 +141,8 @@ KINDS: dict[str, Draw] = {
     "multiples of the identity": identities,
     "whole numbers": whole_numbers,
     "whole numbers, half of them 0": with_zeros,
+    "decimals from -1 to 1": lambda rng, count, m, n: rng.integers(-99, 100, (count, m, n)) / 100,
+    "whole numbers up to 100": lambda rng, count, m, n: rng.integers(-100, 101, (count, m, n)) * 1.0,
     "whole numbers up to 1,000": lambda rng, count, m, n: rng.integers(-1000, 1001, (count, m, n)) * 1.0,
     "all entries 0": lambda rng, count, m, n: np.zeros((count, m, n)),
 }
@@ -155,18 +160,10 @@ def asked(model: Pretrained, draw: Draw) -> tuple[float | None, float | None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             errors = model.check(matrices, task.operation).errors
-        good = (errors >= 0) & (errors < 0.05)
+        good = errors < 0.05
         right, count = right + int(good.sum()), count + len(matrices)
-        warned += sum(warns(model, matrix, task.operation) for matrix in matrices[~good])
+        warned += int((model.unlike(matrices, task.operation) & ~good).sum())
     return (right / count, warned / count) if count else (None, None)
-
-
-def warns(model: Pretrained, matrix: Floats, operation: str) -> bool:
-    """Whether a model warns of a matrix."""
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        model.predict(matrix, operation)
-    return bool(said)
 
 
 def suited(task: Task, draw: Callable[[int, int, int], Floats], count: int) -> Floats:
@@ -179,7 +176,7 @@ def suited(task: Task, draw: Callable[[int, int, int], Floats], count: int) -> F
             matrices = np.tril(matrices) + np.tril(matrices, -1).swapaxes(1, 2)
         operands.append(matrices)
     if task.operation == "inverse":
-        operands = [matrices[np.abs(np.linalg.det(matrices)) > 0.5] for matrices in operands]
+        operands = [matrices[np.linalg.matrix_rank(matrices) == task.m] for matrices in operands]
     return np.concatenate(operands, axis=2)
 
 

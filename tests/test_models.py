@@ -22,11 +22,11 @@ def test_matrices_that_people_type_suit_the_operation(operation, kind):
     [task] = tasks_of(StreamSpec(operation=operation, dim=3))
     found = suited(task, draw(kind), 200)
     assert found.shape[1:] == task.input_shape
-    assert np.array_equal(found, np.rint(found))
+    assert np.array_equal(found, np.round(found, 2))
     if operation == "eigenvalues":
         assert np.array_equal(found, found.swapaxes(1, 2))
     if operation == "inverse":
-        assert (np.abs(np.linalg.det(found)) > 0.5).all()
+        assert (np.abs(np.linalg.det(found)) > 1e-7).all()
         assert len(found) == 0 if kind == "all entries 0" else len(found) > 50
     else:
         assert len(found) == 200

@@ -16,7 +16,7 @@ from matstream.trainer.runs.export import export
 from matstream.trainer.runs.folder import ANSWERS, RESULT
 from matstream.trainer.runs.pretrained import best_of
 from matstream.trainer.runs.run import Run, begun, write_result
-from matstream.trainer.scoring.answers import save, summaries
+from matstream.trainer.scoring.answers import save, sizes_done_well, summaries
 from matstream.trainer.scoring.baselines import baselines
 
 
@@ -60,7 +60,8 @@ def report(folders: Sequence[Path], out: Path | None) -> None:
 def _score(run: Run, client: Client, trained: Trained) -> dict[str, Any]:
     """Score the best model on the test samples; export the model, save its answers and the result."""
     found = validate(run, best_of(run.folder, run.recipe).solver, client, "test")
-    result = _result(run, trained) | summaries(found) | {"baselines": baselines(found)}
+    result = _result(run, trained) | summaries(found)
+    result |= {"largest_entry": sizes_done_well(found), "baselines": baselines(found)}
     save(found, run.folder / ANSWERS, run.recipe.stream.spec())
     export(run.folder, run.recipe, result)
     write_result(run.folder, result)

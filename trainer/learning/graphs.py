@@ -15,7 +15,8 @@ from matstream.trainer.learning.loader import Batch
 
 Step = Callable[..., Tensor]  # of a batch and some numbers, to figures of it
 
-_UNRECORDED = 3  # steps of each shape that are not: what is allocated at first use must be there
+_UNRECORDED = 10  # steps of each shape that are not: what is allocated at first use must be there
+_MOST = 32  # graphs that are kept, each with its memory; steps of further shapes are not recorded
 
 
 class Graphs:
@@ -34,9 +35,9 @@ class Graphs:
     def __call__(self, batch: Batch, *numbers: float) -> Tensor:
         shape = tuple(ids.shape for ids in batch)
         self._steps[shape] += 1
-        if self._steps[shape] <= _UNRECORDED:
-            return self._step(batch, *numbers)
         if shape not in self._recorded:
+            if self._steps[shape] <= _UNRECORDED or len(self._recorded) == _MOST:
+                return self._step(batch, *numbers)
             self._recorded[shape] = self._record(batch, len(numbers))
         recorded = self._recorded[shape]
         for kept, new in zip(recorded.batch, batch, strict=True):

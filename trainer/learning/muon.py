@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrices: Tensor, iterated: torch.dtype = torch.float32) -> Tensor:
     """Each matrix (B, m, n) with its singular values moved to between about 0.7 and 1.2, unless they are
-    below about 1e-3 of its norm; its singular vectors stay.
+    below about 2e-3 of its norm; its singular vectors stay.
 
     It is done by Newton–Schulz iterations X <- X·p(XᵀX). In float32 they are iterations of XᵀX, the Gram
     matrices of the smaller side, which is less work; in bfloat16 the rounding of these would grow without

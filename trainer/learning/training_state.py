@@ -89,7 +89,8 @@ class State:
         try:
             figures = self._learn(batch, rate, share)
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            full = (error, error.__context__)  # that of a graph is followed by one of the graph's end
+            if any(isinstance(e, torch.OutOfMemoryError) for e in full) or "can't allocate" in str(error):
                 raise TrainingError(
                     f"training.batch_size={training.batch_size} in training.accumulate={training.accumulate} "
                     "parts: one part does not fit into memory; take more parts, in another run"

@@ -28,6 +28,7 @@ _PUBLISHED: dict[tuple[str, str], tuple[Published, ...]] = {
     ("transpose", "10"): (Published({"0.05": 0.9}, PAPER, at_least=True),),
     ("add", "10"): (Published({"0.05": 0.9}, PAPER, at_least=True),),
     ("matmul", "5"): (Published({"0.05": 0.9}, PAPER, at_least=True),),
+    ("matvec", "10"): (Published({"0.05": 0.9}, PAPER, at_least=True),),
     ("inverse", "5"): (Published({"0.05": 0.9}, PAPER, at_least=True),),
     ("eigenvalues", "2"): (Published({"0.05": 0.93}, CODE, samples="300 thousand"),),
     ("eigenvalues", "5"): (Published({"0.05": 1.0, "0.01": 0.985}, PAPER, samples="40 million"),),
@@ -36,6 +37,10 @@ _PUBLISHED: dict[tuple[str, str], tuple[Published, ...]] = {
     ("eigenvalues", "5-10"): (Published({"0.05": 1.0}, PAPER),),
     ("eigenvalues", "5-15"): (Published({"0.05": 1.0}, PAPER),),
     ("eigenvalues", "5-20"): (Published({"0.05": 1.0}, PAPER),),
+    **{
+        (operation, dim): (Published({"0.05": 0.9}, PAPER, at_least=True),)
+        for operation, dim in (("singular_values", "4"), ("singular_values", "5"), ("svd", "4"))
+    },
     ("eigenvectors", "5"): (
         Published({"0.05": 0.970}, PAPER, encodings=("P10", "P10")),
         Published({"0.05": 0.940}, PAPER, encodings=("P1000", "P1000")),

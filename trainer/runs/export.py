@@ -14,7 +14,10 @@ from matstream.trainer.runs.kept_recipe import keep_problems
 from matstream.trainer.runs.model_card import edited, written
 
 # without any times: a run that was resumed exports the same folder, to the last bit
-_OF_RESULT = ("accuracy", "accuracy_strict", "ceiling", "test_samples", "samples_seen", "parameters")
+_OF_RESULT = (
+    *("accuracy", "accuracy_strict", "ceiling", "test_samples", "samples_seen", "parameters"),
+    "largest_entry",
+)
 
 
 def export(run: Path, recipe: Recipe, result: Mapping[str, Any]) -> Path:
@@ -31,7 +34,7 @@ def write_model(folder: Path, recipe: Recipe, result: Mapping[str, Any], weights
     config = {
         "matstream": importlib.metadata.version("matstream"),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
-        "result": {name: result[name] for name in _OF_RESULT},
+        "result": {name: result.get(name) for name in _OF_RESULT},
         "card": checksums.digest(card.encode()),
     }
     files = {WEIGHTS: weights, CONFIG: (json.dumps(config, indent=2) + "\n").encode()}

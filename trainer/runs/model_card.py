@@ -22,25 +22,27 @@ def written(recipe: Recipe, result: Mapping[str, Any], address: str = "path/of/t
     return f"""# {result["run"]}: {fields["operation"]} of dimension {fields["dim"]}
 
 An encoder–decoder transformer of {result["parameters"]:,} weights, trained by
-[matstream](https://arxiv.org/abs/2112.01898) {importlib.metadata.version("matstream")} on
-{result["samples_seen"]:,} random problems that were made as it asked for them.
+matstream {importlib.metadata.version("matstream")} on {result["samples_seen"]:,} random problems, which were
+made as the training went on, after
+[Linear algebra with transformers](https://arxiv.org/abs/2112.01898).
 
 | within | accuracy | strict | ceiling of the encoding |
 |---|---|---|---|
 {rows}
 
 On {result["test_samples"]:,} held-out samples of the stream it was trained on, {result["invalid"]} outputs
-invalid. *Strict* leaves out the published rule's allowances; the *ceiling* is what the exact answer scores
-once it is rounded to the words of `{recipe.tokens.output}`. The stream is
+invalid. *Strict* goes by the error alone, where accuracy as the paper defines it also takes answers whose
+words are exactly those of the target; the *ceiling* is what the exact answer scores once it is rounded to
+the words of `{recipe.tokens.output}`. The stream is
 `{json.dumps(fields)}`, seed {recipe.stream.seed}.
 
 ```python
 import matstream
 
-answers = matstream.load("{address}").predict(matrices)  # (B, rows, cols) -> (B, rows, cols)
+answers = matstream.load("{address}").predict(matrices)  # of one input, or of several of one shape
 ```
 
-It answers matrices like those it was trained on; of others, expect nothing.
+Its answers to matrices unlike those that it was trained on are wrong; `predict` and `check` warn of these.
 """
 
 

@@ -25,7 +25,11 @@ def folder_of(model: str | Path) -> Path:
     names = model_names()
     if str(model) in names:
         return MODELS / str(model)
-    known = f"; the models that come with matstream are {', '.join(names)}" if names else ""
+    known = (
+        f"; the models that come with matstream are {', '.join(names)}"
+        if names
+        else ", and no models come with this version"
+    )
     raise UserError(f"there is no folder {folder}{known}")
 
 

@@ -21,6 +21,7 @@ from matstream.trainer.learning.loader import StoppedError
 from matstream.trainer.model.inference import Solver
 from matstream.trainer.runs.folder import OF_ANSWERS
 
+_AS_WELL, _RARE, _BEYOND = 0.95, 0.005, 1.1  # of sizes_done_well; it reaches a tenth beyond what was tested
 _CHUNK_BYTES = 1 << 28  # of an array in one file; codecs take at most 2 GiB
 
 Floats = NDArray[np.float64]
@@ -133,6 +134,27 @@ def summaries(found: Sequence[Answers]) -> dict[str, Any]:
     for name, groups in by_kind((part.task, part) for part in found).items():
         whole[name] = {group: summary(parts) for group, parts in groups.items()}
     return whole
+
+
+def sizes_done_well(found: Sequence[Answers]) -> list[float] | None:
+    """From which magnitude to which the largest entry of an input may be for a model to do about as well as
+    it does in general: there, of each hundredth of the samples, at least 0.95 times as many are right within
+    5% as of all. The 0.5% with the smallest and the largest are beyond it, since little is known of them.
+
+    None if all inputs are zero.
+    """
+    sizes = np.concatenate([np.abs(part.inputs).max(axis=(1, 2)) for part in found])
+    good = np.concatenate([part.right[:, 0] for part in found])[sizes > 0]
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
+        return None
+    parts = np.array_split(np.argsort(sizes, kind="stable"), max(1, min(100, len(sizes) // 50)))
+    bad = np.flatnonzero([good[part].mean() < _AS_WELL * good.mean() for part in parts])
+    middle = len(parts) // 2
+    first = max(bad[bad < middle] + 1, default=0) / len(parts)
+    last = min(bad[bad > middle], default=len(parts)) / len(parts)
+    low, high = np.quantile(sizes, [max(first, _RARE), min(last, 1 - _RARE)]).tolist()
+    return [low / _BEYOND, high * _BEYOND]
 
 
 def save(found: Sequence[Answers], path: Path, spec: StreamSpec) -> None:

@@ -53,7 +53,7 @@ def test_many_matrices_are_predicted_as_few_are(mixed_run, monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "operation", "said"),
     [
-        ((2, 4, 4), "eigenvalues", r"\(4, 4\): this model reads eigenvalues,transpose of dimension 2-3"),
+        ((2, 4, 4), "eigenvalues", r"\(4, 4\): this model reads inputs of shape \(2, 2\), \(3, 3\)$"),
         ((2, 3, 3), None, "operation=None: must be one of eigenvalues, transpose"),
         ((2, 3, 3), "svd", "operation='svd': must be one of eigenvalues, transpose"),
         ((9,), "eigenvalues", "must be"),

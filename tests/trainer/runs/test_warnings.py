@@ -2,6 +2,7 @@
 
 import warnings
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,3 +170,56 @@ def test_a_models_own_stream_is_not_warned_of(stages, stream):
     for shape, inputs in of_shape.items():
         for name in {task.operation for task in model.solver.read.tasks if task.input_shape == shape}:
             assert warned_of(model, np.array(inputs), name) == []
+
+
+def after_its_test(sizes: tuple[float, float], **stream: object) -> Pretrained:
+    return replace(model_of(**stream), sizes=sizes)
+
+
+def test_matrices_that_are_smaller_or_larger_than_where_a_model_does_well_are_warned_of():
+    model = after_its_test((1.5, 20.0), **UNIFORM | {"coefficients": "sparse"})
+    well = np.array([[[0.0, 0.0], [0.0, 0.0]], [[0.1, 20.0], [0.0, 0.0]], [[1.5, 0.0], [0.0, 0.0]]])
+    assert warned_of(model, well) == []
+    assert not model.unlike(well).any()
+    others = np.array([*well, [[1.4, 1.0], [0.0, -0.1]], [[0.0, 0.0], [0.0, -21.0]]])
+    assert model.unlike(others).tolist() == [False, False, False, True, True]
+    does_well = "the model does well where the largest is of magnitude 1.5 to 20"
+    assert warned_of(model, others) == [f"matrices[3] with a largest entry of 1.4: {does_well}"]
+    assert warned_of(model, others[4]) == [f"matrices with a largest entry of 21: {does_well}"]
+
+
+def test_inputs_may_be_unlike_for_several_reasons():
+    model = after_its_test((1.0, 10.0), operation="eigenvalues", dim=2)
+    ordinary, unsymmetric, large = [[2.0, 1], [1, 3]], [[2.0, 1], [4, 3]], [[2.0, 1], [1, 30]]
+    matrices = np.array([ordinary, unsymmetric, large, np.eye(2)])
+    assert model.unlike(matrices).tolist() == [False, True, True, True]
+
+
+def test_what_has_no_answer_has_neither_an_exact_one_nor_an_error():
+    model = model_of(operation="inverse,eigenvalues,cholesky", dim=2)
+    cases = {
+        "inverse": [[[1.0, 2], [2, 4]], [[0, 0], [0, 0]], [[1, 2], [3, 4]]],
+        "eigenvalues": [[[0.0, -1], [1, 0]], [[1, 2], [3, 4]], [[1, 2], [2, 4]]],
+        "cholesky": [[[1.0, 2], [2, 1]], [[-1, 0], [0, 1]], [[2, 1], [1, 2]]],
+    }
+    for operation, matrices in cases.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            checked = model.check(matrices, operation)
+        has_answer = ~np.isnan(checked.exact).any(axis=(1, 2))
+        assert has_answer.tolist() == [False, False, True]
+        assert (~np.isnan(checked.errors)).tolist() == [False, False, True]
+
+
+def test_the_error_of_an_answer_that_is_0_is_0_or_infinite():
+    model = model_of(operation="matmul", dim=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checked = model.check(np.hstack([np.eye(2), np.zeros((2, 2))]))
+    assert checked.exact.tolist() == [[[0, 0], [0, 0]]]
+    assert checked.errors.tolist() == [0.0 if (checked.predictions == 0).all() else np.inf]
+
+
+def test_no_inputs_are_checked_as_none():
+    checked = model_of(operation="inverse", dim=2).check(np.empty((0, 2, 2)))
+    assert [len(part) for part in checked] == [0, 0, 0]

@@ -1,4 +1,5 @@
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from matstream.trainer.client import Client
 from matstream.trainer.learning.loader import StoppedError
 from matstream.trainer.model.inference import Solver
 from matstream.trainer.report.cases import first_case
-from matstream.trainer.scoring.answers import answers, save, summaries
+from matstream.trainer.scoring.answers import answers, save, sizes_done_well, summaries
 from matstream.trainer.tokens.tokens import Ids, Tokens
 
 SPEC = StreamSpec(operation="add,transpose", dim="1-3")
@@ -160,3 +161,29 @@ def test_an_evaluation_that_xarray_opened_is_written_as_netcdf(client, tmp_path)
     written = xarray.open_dataset(tmp_path / "evaluation.nc")
     assert written.attrs == {"spec": SPEC.canonical(), "operations": "add,transpose"}
     np.testing.assert_array_equal(written["predictions"], opened["predictions"])
+
+
+def sized(sizes: np.ndarray, good: np.ndarray) -> list[float] | None:
+    inputs = np.zeros((len(sizes), 2, 2))
+    inputs[:, 1, 0] = -sizes
+    return sizes_done_well([SimpleNamespace(inputs=inputs, right=good[:, None])])
+
+
+def test_where_a_model_does_well_reaches_from_the_middle_to_the_sizes_that_it_gets_wrong():
+    sizes = np.arange(10_000.0)
+    well = sized(sizes, np.ones(10_000, dtype=bool))
+    assert well == pytest.approx([50 / 1.1, 9950 * 1.1], rel=0.03)
+    wrong = (sizes > 1) & (sizes < 1000) | (sizes >= 9000)
+    assert sized(sizes, ~wrong) == pytest.approx([1000 / 1.1, 9000 * 1.1], rel=0.01)
+
+
+def test_where_a_model_does_well_is_nowhere_known_if_all_inputs_are_0():
+    assert sized(np.zeros(100), np.ones(100, dtype=bool)) is None
+
+
+@pytest.mark.parametrize("count", [1, 20, 120])
+def test_where_a_model_does_well_takes_all_of_few_samples(count):
+    sizes = np.arange(1.0, count + 1)
+    low, high = sized(sizes, np.ones(count, dtype=bool))
+    assert low < 2
+    assert high > count
