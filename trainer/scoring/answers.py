@@ -1,5 +1,6 @@
 """Scores of a model on held-out samples of a stream."""
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -138,8 +139,9 @@ def summaries(found: Sequence[Answers]) -> dict[str, Any]:
 
 def sizes_done_well(found: Sequence[Answers]) -> list[float] | None:
     """From which magnitude to which the largest entry of an input may be for a model to do about as well as
-    it does in general: there, of each hundredth of the samples, at least 0.95 times as many are right within
-    5% as of all. The 0.5% with the smallest and the largest are beyond it, since little is known of them.
+    it does in general: there, of the hundredths of the samples, at least 0.95 times as many are right within
+    5% as of all, but for chance: a hundredth may be worse if the next one outwards is not. The 0.5% with the
+    smallest and the largest are beyond it, since little is known of them.
 
     None if all inputs are zero.
     """
@@ -149,10 +151,14 @@ def sizes_done_well(found: Sequence[Answers]) -> list[float] | None:
     if not len(sizes):
         return None
     parts = np.array_split(np.argsort(sizes, kind="stable"), max(1, min(100, len(sizes) // 50)))
-    bad = np.flatnonzero([good[part].mean() < _AS_WELL * good.mean() for part in parts])
+    shares = np.array([good[part].mean() for part in parts])
+    share, chance = good.mean(), math.sqrt(good.var() * len(parts) / len(good))  # of a part to be lower
+    bad = np.pad(shares < _AS_WELL * share - chance / 2, 1, constant_values=True)  # a last one alone counts
     middle = len(parts) // 2
-    first = max(bad[bad < middle] + 1, default=0) / len(parts)
-    last = min(bad[bad > middle], default=len(parts)) / len(parts)
+    below = np.flatnonzero((bad[1:-1] & bad[:-2])[:middle])
+    above = np.flatnonzero((bad[1:-1] & bad[2:])[middle:])
+    first = (below.max() + 1) / len(parts) if len(below) else 0.0
+    last = (middle + above.min()) / len(parts) if len(above) else 1.0
     low, high = np.quantile(sizes, [max(first, _RARE), min(last, 1 - _RARE)]).tolist()
     return [low / _BEYOND, high * _BEYOND]
 
