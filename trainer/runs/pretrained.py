@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,14 +225,14 @@ def load(folder: str | Path) -> Pretrained:
     recipe = recipe_of(folder)
     if (folder / MODEL / CONFIG).is_file():
         _check_same(recipe, folder)
-    return best_of(folder, recipe)
+    return replace(best_of(folder, recipe), sizes=_sizes(folder))
 
 
 def best_of(folder: Path, recipe: Recipe) -> Pretrained:
-    """The best model in a folder whose recipe this is. Raises UserError as `load` does."""
+    """The best model in a folder whose recipe this is, before its test. Raises UserError as `load` does."""
     model = build(recipe).to(device())
     checkpoints.load_best(folder, recipe, model)
-    return Pretrained(recipe, solver_of(recipe, model), _sizes(folder))
+    return Pretrained(recipe, solver_of(recipe, model))
 
 
 def _sizes(folder: Path) -> tuple[float, float] | None:
