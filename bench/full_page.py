@@ -137,12 +137,12 @@ def scored_across(runs: Runs, field: str) -> Across | None:
 
 def verdict(runs: Runs) -> str:
     """How many problems reached the goal, in a sentence."""
-    missed = ", ".join(training.problem for training, _ in below_goal(runs))
-    reached = len(runs) - len(below_goal(runs))
+    missed = [training.problem for training, _ in below_goal(runs)]
+    reached = len(runs) - len(missed)
     trained = {training.run for training, _ in runs}
     rest = ", ".join(training.problem for training in PROBLEMS if training.run not in trained)
     said = f"{reached} of {len(runs)} problems are at {GOAL:.0%} or more at 5%"
-    below = f"; below it: {missed}" if missed else ""
+    below = f"; below it: {', '.join(missed)}" if missed else ""
     return f"{said}{below}{f'; not trained yet: {rest}' if rest else ''}."
 
 
@@ -253,9 +253,9 @@ def seeds() -> str:
     if one is None or not others:
         return ""
     scored = ", ".join(f"{run.accuracy:.1%}" for run in (one, *(run for _, run in others)))
-    seeds = ", ".join(map(str, range(len(others) + 1)))
+    numbers = ", ".join(map(str, range(len(others) + 1)))
     return (
-        f"From seeds {seeds}, which change all samples and the initial weights, {scored} of the 5×5 "
+        f"From seeds {numbers}, which change all samples and the initial weights, {scored} of the 5×5 "
         "eigenvalues are right."
     )
 

@@ -127,9 +127,9 @@ def identities(rng: np.random.Generator, count: int, m: int, n: int) -> Floats:
     return rng.integers(1, 11, size=(count, 1, 1)) * np.eye(m, n)
 
 
-def whole_numbers(rng: np.random.Generator, count: int, m: int, n: int) -> Floats:
-    """Whole numbers (count, m, n) from -9 to 9."""
-    return rng.integers(-9, 10, size=(count, m, n)).astype(np.float64)
+def whole_numbers(rng: np.random.Generator, count: int, m: int, n: int, most: int = 9) -> Floats:
+    """Whole numbers (count, m, n) from -most to most."""
+    return rng.integers(-most, most + 1, size=(count, m, n)).astype(np.float64)
 
 
 def with_zeros(rng: np.random.Generator, count: int, m: int, n: int) -> Floats:
@@ -141,9 +141,9 @@ KINDS: dict[str, Draw] = {
     "multiples of the identity": identities,
     "whole numbers": whole_numbers,
     "whole numbers, half of them 0": with_zeros,
-    "decimals from -1 to 1": lambda rng, count, m, n: rng.integers(-99, 100, (count, m, n)) / 100,
-    "whole numbers up to 100": lambda rng, count, m, n: rng.integers(-100, 101, (count, m, n)) * 1.0,
-    "whole numbers up to 1,000": lambda rng, count, m, n: rng.integers(-1000, 1001, (count, m, n)) * 1.0,
+    "decimals from -1 to 1": lambda *asked: whole_numbers(*asked, most=99) / 100,
+    "whole numbers up to 100": partial(whole_numbers, most=100),
+    "whole numbers up to 1,000": partial(whole_numbers, most=1000),
     "all entries 0": lambda rng, count, m, n: np.zeros((count, m, n)),
 }
 

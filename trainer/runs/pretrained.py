@@ -72,10 +72,9 @@ class Pretrained:
         Where an input has no answer, such as a singular matrix to be inverted, or one that is not symmetric
         but must be, `exact` and the error are NaN. Warns, and raises ValueError, as `predict` does.
         """
-        inputs = real_numbers(matrices, "matrices")
-        predictions = self._predict(inputs, operation)
-        if inputs.ndim == 2:
-            inputs, predictions = inputs[None], predictions[None]
+        given = real_numbers(matrices, "matrices")
+        predictions, inputs = self._predict(given, operation), _batch(given)
+        predictions = predictions.reshape(len(inputs), *predictions.shape[-2:])
         if not len(inputs):
             return Checked(predictions, predictions.copy(), np.empty(0))
         task = self.solver.read.tasks[self._task(inputs.shape[1:], operation)]
@@ -88,15 +87,15 @@ class Pretrained:
         return Checked(predictions, exact, np.where(known, errors, np.nan))
 
     def unlike(self, matrices: ArrayLike | Tensor, operation: str | None = None) -> NDArray[np.bool_]:
-        """Which of the inputs (B, rows, cols) are unlike those of the model's training and test, as (B,).
+        """Which inputs (B, rows, cols), or one (rows, cols), are unlike those of the training and test, (B,).
 
         Those whose largest entry is smaller or larger than where the model does about as well as in its test,
         or, before it is tested, larger than its streams'; those with an entry that is less than a thousandth
         of the smallest magnitude expected in its training (0 included, unless its streams draw zeros); and
         those that are not symmetric, for an operation of which it has seen symmetric matrices only. Raises
-        ValueError as `predict` does.
+        ValueError for inputs that the model was not made for.
         """
-        inputs = real_numbers(matrices, "matrices")
+        inputs = _batch(real_numbers(matrices, "matrices"))
         reasons = self._reasons(inputs, self._task(inputs.shape[1:], operation))
         wrong = [part.any(axis=tuple(range(1, part.ndim))) for part, _ in reasons]
         found: NDArray[np.bool_] = np.any(wrong, axis=0)
@@ -104,9 +103,7 @@ class Pretrained:
 
     def _predict(self, matrices: ArrayLike | Tensor, operation: str | None) -> NDArray[np.float64]:
         given = real_numbers(matrices, "matrices")
-        if given.ndim not in (2, 3):
-            raise ValueError(f"matrices of shape {given.shape}: must be (B, rows, cols) or (rows, cols)")
-        inputs = given if given.ndim == 3 else given[None]
+        inputs = _batch(given)
         number = self._task(inputs.shape[1:], operation)
         solver = self.solver
         try:
@@ -135,8 +132,7 @@ class Pretrained:
 
     def _warn_of_others(self, given: NDArray[np.float64], number: int) -> None:
         """Warn of inputs unlike those of the model's streams, in what its caller's caller was given."""
-        inputs = given if given.ndim == 3 else given[None]
-        for wrong, said in self._reasons(inputs, number):
+        for wrong, said in self._reasons(_batch(given), number):
             if wrong.any():
                 place = int(wrong.argmax())
                 which = _entry(given, place) if wrong.ndim == 3 else _input(given, place)
@@ -160,7 +156,7 @@ class Pretrained:
             wrong = (largest > high) | ((largest < low) & (largest > 0))
             yield (
                 wrong,
-                f"the model does well where the largest is of magnitude {low:.2g} to {high:.2g}",
+                f"the model does well where the largest is of magnitude {low:.3g} to {high:.3g}",
             )
         yield small, trained
         if task.definition.symmetric and not any(stream.noise for stream in streams):
@@ -188,6 +184,13 @@ class Pretrained:
                 f"operation=None: must be one of {', '.join(tasks[n].operation for n in fitting)}"
             )
         return fitting[0]
+
+
+def _batch(given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inputs (B, rows, cols), or one (rows, cols), as (B, rows, cols). Raises ValueError for other shapes."""
+    if given.ndim not in (2, 3):
+        raise ValueError(f"matrices of shape {given.shape}: must be (B, rows, cols) or (rows, cols)")
+    return given if given.ndim == 3 else given[None]
 
 
 def _entry(matrices: NDArray[np.float64], place: int) -> str:

@@ -193,6 +193,9 @@ def test_inputs_may_be_unlike_for_several_reasons():
     ordinary, unsymmetric, large = [[2.0, 1], [1, 3]], [[2.0, 1], [4, 3]], [[2.0, 1], [1, 30]]
     matrices = np.array([ordinary, unsymmetric, large, np.eye(2)])
     assert model.unlike(matrices).tolist() == [False, True, True, True]
+    assert model.unlike(large).tolist() == [True]
+    with pytest.raises(ValueError, match=r"matrices of shape \(2,\): must be \(B, rows, cols\) or"):
+        model.unlike([1.0, 2.0])
 
 
 def test_what_has_no_answer_has_neither_an_exact_one_nor_an_error():
