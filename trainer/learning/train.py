@@ -17,7 +17,7 @@ from matstream.trainer.learning.optimiser import learning_rate
 from matstream.trainer.learning.training_state import Position, State
 from matstream.trainer.model.inference import Solver
 from matstream.trainer.model.transformer import device
-from matstream.trainer.recipes.recipe import TrainingSection
+from matstream.trainer.recipes.recipe import Recipe, TrainingSection
 from matstream.trainer.runs.metrics import Metrics
 from matstream.trainer.runs.run import Run
 from matstream.trainer.scoring.answers import Answers, answers, summaries
@@ -48,6 +48,7 @@ def train(run: Run, client: Client) -> Trained:
         return Trained(position, None)
     if position.fingerprints:
         client.replicas.expect(list(position.fingerprints)[-1])
+    _warn_if_all_stages(run.recipe)
     metrics = Metrics(run.folder, position.samples, position.validated)
 
     def due(every: int, last: int) -> bool:
@@ -121,6 +122,14 @@ def validate(
     count = evaluation.test_samples if split == "test" else evaluation.validation_samples
     size = evaluation.batch_size
     return answers(solver, client, stream.spec(), stream.seed, split, count, size, cancelled=cancelled)
+
+
+def _warn_if_all_stages(recipe: Recipe) -> None:
+    """Say so if the training is over before the stages of its curriculum are."""
+    if recipe.segments()[-1].stream != recipe.stream:
+        stages = sum(stage.samples for stage in recipe.curriculum)
+        what = "the stages of [[curriculum]] last %s samples, so that none is of the stream that is scored"
+        logger.warning(f"training.samples=%s: {what}", f"{recipe.training.samples:,}", f"{stages:,}")
 
 
 def _loader(run: Run, client: Client, position: int, solver: Solver) -> Loader:

@@ -146,6 +146,7 @@ def test_a_run_in_stages_resumes_exactly(tmp_path, recipe_file, server):
         "/v1/stream?dim=2-3&amp;operation=trace&amp;seed=5&amp;split=train&amp;start=1000&amp;count=900"
         in report
     )
+    assert "that is scored" not in err  # as it would be for a training that is over before its stages
     changed = recipe_file.read_text().replace("samples = 900", "samples = 800")
     recipe_file.write_text(changed)
     status, _, err = finish(
@@ -153,3 +154,10 @@ def test_a_run_in_stages_resumes_exactly(tmp_path, recipe_file, server):
     )
     assert status == 1
     assert "curriculum: the run to resume was begun with another" in err
+
+
+def test_a_training_without_a_sample_of_the_stream_that_is_scored_says_so(tmp_path, recipe_file, server):
+    short = TINY | {"training__samples": 1900}
+    status, _, err = finish(forked(tmp_path, "train", str(recipe_file), "--generator", server, **short))
+    assert status == 0, err
+    assert "training.samples=1,900: the stages of [[curriculum]] last 1,900 samples, so that none" in err
