@@ -41,6 +41,7 @@ _RULES = {
     "low_rank": Rules(base=True, rooted=True),
     "masked": Rules(symmetric=False, singular=True, zeros=True),
     "none": Rules(),
+    "nonnegative": Rules(),
     "orthogonal": Rules(symmetric=False, regular=True),
     "toeplitz": Rules(),
     "whole_numbers": Rules(whole=True, regular=True, zeros=True),

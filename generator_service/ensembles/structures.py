@@ -66,6 +66,11 @@ def _free(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Flo
     return mirrored(entries, n) if symmetric else entries.reshape(-1, m, n)
 
 
+def _nonnegative(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
+    """A_ij = |a_ij|, the a free, below and on the diagonal if symmetric."""
+    return np.abs(_free(law, scale, m, n, symmetric, uniforms))
+
+
 def _diagonal(law: str, scale: Scale, m: int, n: int, symmetric: bool, uniforms: Floats) -> Floats:
     """A diagonal drawn freely, and zeros."""
     k = min(m, n)
@@ -244,6 +249,7 @@ _STRUCTURES: dict[str, Structure] = {
     "linear_model": Structure(lambda m, n, symmetric: (n - 1) * (m + 1) + m - 1, _linear_model),
     "masked": Structure(lambda m, n, symmetric: 1 + (low_rank_of(min(m, n)) + 1) * (m + n) + m * n, _masked),
     "none": Structure(lambda m, n, symmetric: _triangle_or_all(m, n, symmetric), _free),
+    "nonnegative": Structure(lambda m, n, symmetric: _triangle_or_all(m, n, symmetric), _nonnegative),
     "orthogonal": Structure(lambda m, n, symmetric: m * n, _orthogonal),
     "toeplitz": Structure(lambda m, n, symmetric: n if symmetric else m + n - 1, _toeplitz),
     "whole_numbers": Structure(lambda m, n, symmetric: _triangle_or_all(m, n, symmetric), _whole_numbers),

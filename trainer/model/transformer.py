@@ -30,16 +30,16 @@ class Transformer(nn.Module):
     opening: Tensor  # (K,), the id that stands before the first word of an answer
 
     def __init__(
-        self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0, usual: float = 1.0
+        self, read: Tokens, write: Tokens, sizes: ModelSection, near: float = 0.0, unit: float = 1.0
     ) -> None:
-        """`usual` is the usual magnitude of the numbers that are read."""
+        """`unit` is that in which a model with values reads numbers."""
         super().__init__()
         paper = sizes.paper
         width, heads = sizes.width, sizes.heads
         self.related = sizes.relations
         blocks = 1 + max(int(tokens.places[..., 0].max()) for tokens in (read, write))
         relations = relation_count(blocks) if self.related else 0
-        self.read = Embedding(read, width, usual if sizes.values else None)
+        self.read = Embedding(read, width, unit if sizes.values else None)
         self.encoder = nn.ModuleList(
             EncoderLayer(width, heads, paper, relations) for _ in range(sizes.encoder_layers)
         )
@@ -57,6 +57,15 @@ class Transformer(nn.Module):
         self.apply(_initialise_as_published if paper else _initialise)
         if paper:
             self.heads.out.weight = self.write.words.weight
+
+    @property
+    def unit(self) -> float | None:
+        """That in which the values of numbers are read, None if they are not. It belongs to the weights."""
+        return self.read.unit
+
+    @unit.setter
+    def unit(self, unit: float | None) -> None:
+        self.read.unit = unit
 
     def forward(self, inputs: Tensor, targets: Tensor, tasks: Tensor) -> Tensor:
         """The loss of targets given inputs of these `tasks` (B,), in nats, summed over all words.
@@ -147,7 +156,8 @@ def parameters(recipe: Recipe) -> int:
 
 def _made(recipe: Recipe) -> Transformer:
     read, write = recipe.input_tokens(), recipe.target_tokens()
-    return Transformer(read, write, recipe.model, recipe.training.near, of_inputs(recipe.stream).usual)
+    unit = of_inputs(recipe.stream).usual  # until the model gets weights that were trained with another
+    return Transformer(read, write, recipe.model, recipe.training.near, unit)
 
 
 def device() -> torch.device:
@@ -157,12 +167,12 @@ def device() -> torch.device:
 
 class Embedding(nn.Module):
     """Words and places -> vectors: the sum of the vectors of a position's words and of its coordinates, and
-    with a `usual` magnitude of one more vector times the position's number, in this unit."""
+    with a `unit` of one more vector times the position's number, in this unit."""
 
     places: Tensor  # (K, L, coordinates)
     powers: Tensor  # of ten, by which ids are read as numbers
 
-    def __init__(self, tokens: Tokens, width: int, usual: float | None = None) -> None:
+    def __init__(self, tokens: Tokens, width: int, unit: float | None = None) -> None:
         super().__init__()
         self.tokens = tokens
         self.words = nn.Embedding(tokens.size, width)
@@ -173,8 +183,8 @@ class Embedding(nn.Module):
         self.coordinates = nn.ModuleList(
             nn.Embedding(int(size), width) for size in places.amax(dim=(0, 1)) + 1
         )
-        self.usual = usual
-        self.value = None if usual is None else nn.Linear(1, width)
+        self.unit = unit
+        self.value = None if unit is None else nn.Linear(1, width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, ids: Tensor, tasks: Tensor, first: int = 0) -> Tensor:
@@ -184,10 +194,10 @@ class Embedding(nn.Module):
         places = self.places_of(tasks, first, ids.shape[1])
         for coordinate, table in enumerate(self.coordinates):
             x = x + table(places[..., coordinate])
-        if self.value is not None and self.usual is not None:
+        if self.value is not None and self.unit is not None:
             # asinh is about the number itself while that is small, and about its logarithm when it is large
             number = self.tokens.values(ids, self.powers)
-            x = x + self.value(torch.asinh(number / self.usual)[..., None].to(x.dtype))
+            x = x + self.value(torch.asinh(number / self.unit)[..., None].to(x.dtype))
         return self.norm(x)
 
     def places_of(self, tasks: Tensor, first: int, count: int) -> Tensor:

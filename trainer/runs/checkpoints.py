@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from matstream.shared.errors import UserError, first_line
 from matstream.shared.files import remove, remove_remains, written_aside
+from matstream.trainer.model.transformer import Transformer
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checksums, weights
 from matstream.trainer.runs.folder import (
@@ -33,7 +33,7 @@ from matstream.trainer.runs.weights import CheckpointError
 _VERSION = 4  # of the state; a checkpoint of another version is refused
 
 
-def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], keep: int) -> Path:
+def save(folder: Path, samples: int, model: Transformer, state: dict[str, Any], keep: int) -> Path:
     """Write checkpoint `folder`/<samples>, unless it exists: the weights, and `state` (tensors, numbers,
     strings, in dicts and lists). Then remove all but the newest `keep`, and what a killed process left."""
     state_file = io.BytesIO()  # not a file: torch reports a full disk as an internal error
@@ -42,7 +42,7 @@ def save(folder: Path, samples: int, model: nn.Module, state: dict[str, Any], ke
     return _write(folder, f"{samples:012d}", files, CHECKPOINT, keep)
 
 
-def save_best(folder: Path, samples: int, model: nn.Module) -> Path:
+def save_best(folder: Path, samples: int, model: Transformer) -> Path:
     """Write `folder`/best-<samples>, which holds only the weights, and remove the one before."""
     return _write(folder, f"{BEST}{samples:012d}", {WEIGHTS: weights.as_file(model)}, BEST + CHECKPOINT, 1)
 
@@ -82,7 +82,7 @@ def best_weights(folder: Path) -> Path:
     return path
 
 
-def load_best(folder: Path, recipe: Recipe, model: nn.Module) -> None:
+def load_best(folder: Path, recipe: Recipe, model: Transformer) -> None:
     """Load the best weights of a run, or the weights of an exported model, into the model of its recipe.
 
     Raises UserError if there are none, or if they are damaged or belong to another model.
@@ -91,7 +91,7 @@ def load_best(folder: Path, recipe: Recipe, model: nn.Module) -> None:
     weights.load(path, model, remedy(path.parent), recipe)
 
 
-def load(checkpoint: Path, model: nn.Module) -> dict[str, Any]:
+def load(checkpoint: Path, model: Transformer) -> dict[str, Any]:
     """Load the weights into `model` and return the state. Runs no code that a file might hold.
 
     Raises CheckpointError, naming the file, for one that is damaged, of another model or of another version.

@@ -41,6 +41,7 @@ def start_from(folder: str, recipe: Recipe, model: Transformer) -> None:
             else:  # all of it, or of a table of places the first rows
                 own = other = range(min(len(weight), len(found[name])))
             weight[own] = found[name][other]
+    model.unit = source.unit
 
 
 def _words_in_common(own: Tokens, theirs: Tokens) -> tuple[Sequence[int], Sequence[int]]:

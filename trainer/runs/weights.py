@@ -5,16 +5,19 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matstream.shared.errors import UserError, first_line
+from matstream.trainer.model.transformer import Transformer
 from matstream.trainer.recipes.recipe import Recipe
 from matstream.trainer.runs import checksums
 from matstream.trainer.tokens.tokens import Tokens
 
 # The format of files of weights, which they state. Those of format 1, which state none, have a word for each
-# of ten operations.
+# of ten operations. A file also states the unit in which its model reads the values of numbers; where it does
+# not, this is the usual magnitude of the stream's.
 FORMAT = 2
+_UNIT = "unit"
 
 # the operations that had a word in every vocabulary of format 1, in their order there
 _OF_FORMAT_1 = (
@@ -35,20 +38,21 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read."""
 
 
-def as_file(model: nn.Module, dtype: torch.dtype = torch.float32) -> bytes:
+def as_file(model: Transformer, dtype: torch.dtype = torch.float32) -> bytes:
     """The weights of a model, rounded to `dtype`, as the content of a safetensors file."""
     # a weight that has two names is written under its first
     weights = {name: weight.detach().to(dtype) for name, weight in model.named_parameters()}
-    return safetensors.torch.save(weights, {"format": str(FORMAT)})
+    stated = {"format": str(FORMAT)} | ({} if model.unit is None else {_UNIT: repr(model.unit)})
+    return safetensors.torch.save(weights, stated)
 
 
-def load(path: Path, model: nn.Module, way_out: str, recipe: Recipe | None = None) -> None:
+def load(path: Path, model: Transformer, way_out: str, recipe: Recipe | None = None) -> None:
     """Load a file of weights into its model; given the model's recipe, a file of format 1 too.
 
     Raises CheckpointError, naming the file and the `way_out`, for one that is damaged or of another model.
     """
-    found, version = read(path, way_out)
-    if version == 1 and recipe is not None:
+    found, stated = read(path, way_out)
+    if int(stated["format"]) == 1 and recipe is not None:
         for name, tokens in tables_of_words(recipe).items():
             if name in found:
                 found[name] = _without_words_of_others(found[name], tokens)
@@ -58,23 +62,26 @@ def load(path: Path, model: nn.Module, way_out: str, recipe: Recipe | None = Non
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(found[name])
+    if model.unit is not None and _UNIT in stated:
+        model.unit = float(stated[_UNIT])
 
 
-def read(path: Path, way_out: str) -> tuple[dict[str, Tensor], int]:
-    """The tensors of a safetensors file, by name, and their format. Raises CheckpointError for one that is
-    damaged, or of a format that this version of matstream does not know."""
+def read(path: Path, way_out: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, by name, and what it states, its format at least. Raises
+    CheckpointError for one that is damaged, or of a format that this version of matstream does not know."""
     try:
         content = checksums.read(path)
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        version = int(header.get("__metadata__", {}).get("format", 1))
+        stated = {"format": "1"} | header.get("__metadata__", {})
+        version = int(stated["format"])
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read ({first_line(error)}): {way_out}") from error
     if not 1 <= version <= FORMAT:
         raise CheckpointError(
             f"{path} is of format {version}, which a later matstream writes; this one reads up to {FORMAT}"
         )
-    return tensors, version
+    return tensors, stated
 
 
 def tables_of_words(recipe: Recipe) -> dict[str, Tokens]:

@@ -222,6 +222,11 @@ def is_toeplitz_up_to_low_rank(a, s):
         assert (values > 1e-12 * max(1e-300, values[0])).sum() <= 2 * max(1, k // 2)
 
 
+def is_nonnegative(a, s):
+    assert (a >= 0).all()
+    assert a.max() > 0
+
+
 def is_anything(a, s):
     assert np.isfinite(a).all()
 
@@ -239,6 +244,7 @@ CHECKS = {
     "low_rank:block_diagonal:laplacian": is_anything,
     "low_rank:toeplitz": is_toeplitz_up_to_low_rank,
     "masked": is_masked,
+    "nonnegative": is_nonnegative,
     "whole_numbers": is_whole_numbers,
     "banded": is_banded,
     "circulant": is_circulant,
@@ -355,13 +361,18 @@ def test_a_row_has_words_for_the_matrices_of_every_dimension_in_the_range(struct
 
 
 @pytest.mark.parametrize("operation", ["transpose", "eigenvalues"])
-@pytest.mark.parametrize("structure", ["toeplitz", "circulant", "banded"])
+@pytest.mark.parametrize("structure", ["toeplitz", "circulant", "banded", "nonnegative"])
 @pytest.mark.parametrize("coefficients", ["uniform", "gaussian"])
 def test_free_entries_have_the_law_of_the_coefficients(structure, operation, coefficients):
     fields = {"operation": operation, "dim": 5, "scale": 3, "coefficients": coefficients}
     matrices = np.array(structured(2000, structure=structure, **fields))
     free = matrices[:, 0, :2] if operation == "eigenvalues" else matrices[:, [0, 0, 1], [0, 1, 0]]
-    law = scipy.stats.uniform(-3, 6) if coefficients == "uniform" else scipy.stats.norm(0, math.sqrt(3))
+    if structure == "nonnegative":  # without their signs
+        law = (
+            scipy.stats.uniform(0, 3) if coefficients == "uniform" else scipy.stats.halfnorm(0, math.sqrt(3))
+        )
+    else:
+        law = scipy.stats.uniform(-3, 6) if coefficients == "uniform" else scipy.stats.norm(0, math.sqrt(3))
     assert follows(free, law)
     correlations = np.corrcoef(free, rowvar=False)[np.triu_indices(free.shape[1], 1)]
     assert np.abs(correlations).max() < 5 / math.sqrt(2000)

@@ -13,9 +13,15 @@ from matstream.trainer.runs.weights import CheckpointError
 from tests.trainer.checksums import sign
 
 
-def _model(seed: int) -> nn.Module:
+class _Model(nn.Linear):
+    unit: float | None = None
+
+
+def _model(seed: int, unit: float | None = None) -> _Model:
     torch.manual_seed(seed)
-    return nn.Linear(3, 2)
+    model = _Model(3, 2)
+    model.unit = unit
+    return model
 
 
 STATE = {"position": {"samples": 64, "seconds": 1.5}, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}
@@ -27,6 +33,13 @@ def test_weights_and_state_come_back(tmp_path):
     assert torch.equal(saved.weight, loaded.weight)
     assert state["position"] == STATE["position"]
     assert torch.equal(state["optimizer"]["state"][0]["exp_avg"], torch.ones(3))
+
+
+def test_the_unit_of_values_belongs_to_the_weights(tmp_path):
+    for samples, saved, expected in ((1, _model(0, 0.1), 0.1), (2, _model(0), 10.0)):
+        loaded = _model(1, 10.0)
+        weights.load(checkpoints.save_best(tmp_path, samples, saved) / "model.safetensors", loaded, "")
+        assert loaded.unit == expected
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])

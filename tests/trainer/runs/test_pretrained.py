@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,15 @@ from matstream.shared.errors import UserError
 from matstream.shared.operations import OPERATIONS
 from matstream.shared.spec import StreamSpec
 from matstream.shared.wire import flat, from_batch
+from matstream.trainer.model.inference import solver_of
 from matstream.trainer.model.transformer import build
-from matstream.trainer.recipes.reading import read_recipe
-from matstream.trainer.runs import checkpoints
+from matstream.trainer.recipes.reading import read_recipe, write_recipe
+from matstream.trainer.runs import checkpoints, weights
 from matstream.trainer.runs.export import export
+from matstream.trainer.runs.folder import WEIGHTS
 from matstream.trainer.runs.initial_weights import start_from
 from matstream.trainer.runs.kept_recipe import recipe_of
+from matstream.trainer.runs.pretrained import Pretrained
 from matstream.trainer.scoring.answers import answers
 from tests.trainer.checksums import sign
 
@@ -249,6 +253,22 @@ def test_a_model_started_from_another_answers_small_problems_as_that_one_did(mix
     inputs = matrices(20)
     ids = solver.solve(read.encode(flat(inputs), np.full(20, task)), task)
     np.testing.assert_array_equal(write.decode(ids, task), trained.predict(inputs, "eigenvalues"))
+
+
+def test_a_model_started_from_one_of_another_scale_reads_numbers_as_that_one_does(tmp_path):
+    trained = matstream.load("transpose")
+    theirs = trained.recipe
+    document = tomllib.loads(write_recipe(theirs)) | {"stream": {"operation": "transpose", "dim": "2-5"}}
+    recipe = read_recipe(document, {})
+    model = build(recipe)
+    assert model.unit != trained.solver.model.unit
+    start_from("transpose", recipe, model)
+    kept, loaded = checkpoints.save_best(tmp_path, 64, model), build(recipe)
+    weights.load(kept / WEIGHTS, loaded, "")
+    inputs = matrices(20)
+    for started in (model, loaded):
+        answers = Pretrained(recipe, solver_of(recipe, started)).predict(inputs)
+        np.testing.assert_array_equal(answers, trained.predict(inputs))
 
 
 def test_a_model_outlives_an_operation_that_is_added(mixed_run, monkeypatch):
