@@ -17,7 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.full_page import KEPT, MADE, PAGE, kept, results
+from bench.full_page import PAGE, results
+from bench.full_results import KEPT, MADE, kept
 from bench.full_trainings import PROBLEMS, TRAININGS
 from bench.trainings import Training, commit, cores, processor, run, start, train
 from matstream.trainer.runs.folder import METRICS, RECIPE, RESULT, SCORES, STUDY

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.full_page import KEPT, MADE
+from bench.full_results import KEPT, MADE
 from bench.full_trainings import OF_LAWS
 from bench.trainings import markdown, start
 from matstream.shared.fields import COEFFICIENTS

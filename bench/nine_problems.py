@@ -18,10 +18,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.trainings import ACCURACIES, TOLERANCES, Training, commit, markdown, processor, run, start, train
+from bench.trainings import (
+    ACCURACIES,
+    GOAL,
+    TOLERANCES,
+    Training,
+    commit,
+    markdown,
+    processor,
+    run,
+    start,
+    train,
+)
 from matstream.trainer.runs.folder import METRICS, clear
 
-GOAL = 0.9
 PROBLEMS = (
     "transpose",
     "transpose-3",

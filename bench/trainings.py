@@ -21,6 +21,7 @@ whose relative l1 error is below the tolerance, or whose words (tokens) are exac
 *Strict* accuracy goes by the error alone, and for eigenvectors and svd it also requires right values and
 orthonormal vectors. The *ceiling* is the accuracy of the exact answer once it is rounded to three digits."""
 TOLERANCES = ("0.05", "0.02", "0.01", "0.005")
+GOAL = 0.9  # the share of right answers within 5% that a problem is to reach
 MATSTREAM = [sys.executable, "-m", "matstream"]
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.full_page import generalisation, in_short, results
+from bench.full_experiments import generalisation
+from bench.full_page import in_short, results
 
 DOCS = Path(__file__).parents[1] / "docs"
 

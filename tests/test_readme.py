@@ -24,7 +24,7 @@ def test_a_python_example_runs(code, server, tmp_path, monkeypatch):
     if "runs/small-eigenvalues" in code:
         few = ["--training.samples", "256", "--evaluation.test_samples", "20"]
         main(["train", "small/eigenvalues", "--generator", server, *few])
-    code = code.replace("http://127.0.0.1:8000", server).replace("10**6", "10**4").replace("10_000", "640")
+    code = code.replace("http://127.0.0.1:8000", server).replace("10**6", "10**4").replace("40_000", "640")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=180)
 
 
