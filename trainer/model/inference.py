@@ -36,6 +36,7 @@ class Solver:
 
     def _on_device(self, ids: Ids, task: int) -> tuple[Tensor, Tensor]:
         device = self.model.opening.device
+        ids = ids[:, : self.read.lengths[task]]  # the rest is for larger tasks
         return torch.from_numpy(ids).to(device), torch.full((len(ids),), task, device=device)
 
 
