@@ -108,7 +108,7 @@ def hours() -> str:
 
 def stages(runs: Runs) -> str:
     """Which problems are trained on others first, in a sentence."""
-    first = {
+    smaller = {
         training.problem: " and ".join(
             f"{stage.samples:,} of dimension {(stage.model_extra or {})['dim']}"
             for stage in run.recipe.curriculum
@@ -116,7 +116,7 @@ def stages(runs: Runs) -> str:
         for training, run in runs
         if run.recipe.curriculum
     }
-    listed = "; ".join(f"{problem}: {samples}" for problem, samples in first.items())
+    listed = "; ".join(f"{problem}: {samples}" for problem, samples in smaller.items())
     told = "Samples of smaller matrices that come first (a curriculum), included in the samples seen"
     return f"{told}: {listed}. Until they are over, the validation loss may rise." if listed else ""
 

@@ -166,8 +166,8 @@ def device() -> torch.device:
 
 
 class Embedding(nn.Module):
-    """Words and places -> vectors: the sum of the vectors of a position's words and of its coordinates, and
-    with a `unit` of one more vector times the position's number, in this unit."""
+    """Words and places -> vectors: the sum of the vectors of a position's words and of its coordinates, and,
+    given a `unit`, of one more vector times the position's number in this unit."""
 
     places: Tensor  # (K, L, coordinates)
     powers: Tensor  # of ten, by which ids are read as numbers
